@@ -1,0 +1,55 @@
+"""Packaging of fairseq_gradinit; tool settings are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+# Official fairseq 0.12.2 cannot be imported on Python 3.11 or later (mutable
+# dataclass defaults). ve-fairseq is upstream fairseq with those defaults mended
+# and brings the same module `fairseq`: never install both.
+FAIRSEQ = [
+    "ve-fairseq==0.12.3; python_version >= '3.11'",
+    "hydra-core==1.3.2; python_version >= '3.11'",
+    "omegaconf==2.3.0; python_version >= '3.11'",
+    "torch>=2.6; python_version >= '3.11'",
+    "fairseq==0.12.2; python_version < '3.11'",
+    "torch>=1.12,<1.13; python_version < '3.11'",
+    "numpy<2; python_version < '3.11'",
+]
+
+# data_prep/ and recipes/: corpora, scores, tables and figures.
+RECIPES = [
+    "matplotlib>=3.7",
+    "pooch>=1.8",
+    "rich>=13",
+    "sacrebleu>=2.4",
+    "sacremoses>=0.1.1",
+    "sentencepiece>=0.2",
+    "submitit>=1.5",
+    "subword-nmt>=0.3.8",
+    "tqdm>=4.60",
+]
+
+DEV = ["mypy>=1.8", "pytest>=8", "ruff>=0.4"]
+
+setup(
+    name="fairseq_gradinit",
+    version="0.1.0",
+    description="Train Post-LN Transformers in fairseq without learning-rate warmup (GradInit)",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.8,<3.13",
+    packages=find_packages(include=["fairseq_gradinit", "fairseq_gradinit.*"]),
+    package_data={"fairseq_gradinit": ["py.typed"]},
+    install_requires=FAIRSEQ,
+    extras_require={"recipes": RECIPES, "dev": RECIPES + DEV},
+    classifiers=[
+        "License :: OSI Approved :: MIT License",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
