@@ -66,11 +66,11 @@ def give_scales(
     elif _reuse(model, path, config):
         logger.info(f"reusing {path}: the same model and config finished learning before")
     else:
-        path.unlink(missing_ok=True)
         rng = np.random.default_rng(settings.seed)
         paper = settings.objective == "paper"
         supply = batches.overlapping_halves if paper else batches.whole_batches
         with records.IterationLog(folder / "iterations.jsonl") as log:
+            path.unlink(missing_ok=True)  # of another config
             progress = Progress(run, settings.iters)
 
             def on_iteration(record: Iteration) -> None:

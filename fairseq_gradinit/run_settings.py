@@ -17,9 +17,10 @@ from .gradinit.objective import MakeOptimizer
 
 RunConfig = Any  # fairseq.dataclass.configs.FairseqConfig as an omegaconf node
 
-# --optimizer to the norm and the first step of Zhu et al. 2021. Nesterov's first step (nag) is
-# (1 + β)·g, not g: it must be asked for.
-FAMILIES = {"adam": "adam", "sgd": "sgd"}
+# The norm that goes with --optimizer; any other optimizer is taken for an adaptive one.
+FAMILIES = {"adam": "adam", "sgd": "sgd", "nag": "sgd"}
+# Those whose first step is the paper's A(g): Nesterov's (nag) is (1 + β)·g.
+CLOSED_FORM = ("adam", "sgd")
 
 
 def wanted(flags: GradInitConfig) -> bool:
@@ -109,7 +110,7 @@ def _algorithm(flags: GradInitConfig, run: RunConfig) -> str:
     if flags.gradinit_algorithm != "auto":
         return str(flags.gradinit_algorithm)
     name = optimizer_name(run)
-    if flags.gradinit_objective == "paper" and name not in FAMILIES:
+    if flags.gradinit_objective == "paper" and name not in CLOSED_FORM:
         raise GradInitError(
             f"--gradinit-algorithm auto: the first step of --optimizer {name} is not known in "
             "closed form; give adam or sgd, or --gradinit-objective multistep, which steps it"

@@ -27,17 +27,19 @@ TINY_MODEL = [
         for what in ("layers=2", "embed-dim=16", "ffn-embed-dim=32", "attention-heads=2")
     ),
 ]
-ADAM = ["--optimizer=adam", "--adam-betas=(0.9, 0.98)", "--lr=1e-3"]
+ADAM = ["--optimizer=adam", "--adam-betas=(0.9, 0.98)"]
 
 
 def train_arguments(data: Path, save_dir: Path, *flags: str, user_dir: bool = True) -> list[str]:
-    """A complete fairseq-train command line; `flags` override."""
+    """A complete fairseq-train command line; `flags` override, another --optimizer too."""
+    other_optimizer = any(flag.startswith("--optimizer=") for flag in flags)
     return [
         str(data),
         *(USER_DIR if user_dir else []),
         f"--save-dir={save_dir}",
         *TINY_MODEL,
-        *ADAM,
+        *([] if other_optimizer else ADAM),
+        "--lr=1e-3",
         "--lr-scheduler=fixed",
         "--max-tokens=300",
         "--max-update=1",

@@ -1,0 +1,116 @@
+"""Bad input through fairseq-train: one line with flag, value and remedy, and no trace."""
+
+import contextlib
+import shutil
+from dataclasses import fields
+
+import pytest
+from fairseq_runs import USER_DIR, command, train, train_arguments
+
+from fairseq_gradinit.config import GradInitConfig
+
+GRADINIT = ["--gradinit", "--gradinit-iters=1", "--gradinit-lookahead=1"]
+
+BAD_FLAGS = {
+    "eta": (["--gradinit-eta=0"], "--gradinit-eta: found 0.0; give a number above 0"),
+    "negative-lr": (["--gradinit-lr=-1"], "--gradinit-lr: found -1.0"),
+    "negative-iters": (["--gradinit-iters=-1"], "--gradinit-iters: found -1"),
+    "lookahead": (["--gradinit-lookahead=0"], "--gradinit-lookahead: found 0"),
+    "paper-lookahead": (
+        ["--gradinit-objective=paper", "--gradinit-lookahead=3"],
+        "--gradinit-objective multistep",
+    ),
+    "gamma": (["--gradinit-gamma=-5"], "--gradinit-gamma: found -5.0"),
+    "betas": (["--gradinit-betas=0.9"], "--gradinit-betas: found 0.9; give two numbers"),
+    "betas-words": (["--gradinit-betas=(a, b)"], "--gradinit-betas"),
+    "min-scale": (["--gradinit-min-scale=0"], "--gradinit-min-scale: found 0.0"),
+    "max-scale": (["--gradinit-max-scale=0.5"], "upper bounds 0.5"),
+    "run-lr": (["--lr=0"], "--gradinit-eta: found 0.0"),
+    "unknown-first-step": (
+        ["--optimizer=adafactor", "--gradinit-objective=paper"],
+        "give adam or sgd, or --gradinit-objective multistep",
+    ),
+    "negative-max-tokens": (["--gradinit-max-tokens=-1"], "--gradinit-max-tokens: found -1"),
+    "max-tokens": (["--gradinit-max-tokens=4"], "smaller than the longest sentence"),
+    "cut": (
+        ["--gradinit-objective=paper", "--gradinit-max-tokens=31"],
+        "cannot be cut into S and S̃",
+    ),
+    "scales-absent": (["--gradinit-scales=/nowhere/scales.json"], "cannot read /nowhere"),
+    "tpu": (["--tpu"], "--tpu"),
+    "fsdp": (
+        ["distributed_training.ddp_backend=fully_sharded"],
+        "--ddp-backend fully_sharded",
+    ),
+    "ranks": (["distributed_training.distributed_world_size=2"], "one process only"),
+    "model-parallel": (["common.model_parallel_size=2"], "--model-parallel-size"),
+}
+
+
+@pytest.mark.parametrize("flags, says", BAD_FLAGS.values(), ids=BAD_FLAGS)
+def test_bad_flag(grammar, tmp_path, flags, says, monkeypatch):
+    # The refusal comes before fairseq meets a backend that this machine has not got.
+    monkeypatch.setattr("fairseq_runs.call_main", lambda config, main: main(config))
+    monkeypatch.setattr("fairseq_cli.train.fsdp_enable_wrap", contextlib.nullcontext)
+    monkeypatch.setattr("fairseq_cli.train.fsdp_wrap", lambda module: module)
+    with pytest.raises(SystemExit) as caught:
+        train(grammar, tmp_path, *GRADINIT, *flags)
+    message = str(caught.value)
+    assert says in message
+    assert message.startswith("fairseq-train: error: --") and "\n" not in message
+    assert not (tmp_path / "gradinit" / "scales.json").exists()
+
+
+@pytest.mark.parametrize(
+    "flag", ["--gradinit-objective=papr", "--gradinit-constraint=x", "--gradinit-algorithm=x"]
+)
+def test_unknown_choice_is_refused_by_the_parser(grammar, tmp_path, flag, capsys):
+    with pytest.raises(SystemExit) as caught:
+        train(grammar, tmp_path, *GRADINIT, flag)
+    assert caught.value.code != 0
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert flag.split("=")[0] in error and "choose from" in error
+
+
+def test_missing_train_split(grammar, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(grammar, data)
+    for file in data.glob("train.*"):
+        file.unlink()
+    with pytest.raises(SystemExit, match=r"--gradinit: no train split .*--trainpref"):
+        train(data, tmp_path / "run", *GRADINIT)
+
+
+def test_file_where_the_folder_should_be(grammar, tmp_path):
+    (tmp_path / "gradinit").write_text("in the way")
+    with pytest.raises(SystemExit, match="--save-dir: cannot write"):
+        train(grammar, tmp_path, *GRADINIT)
+
+
+def test_scales_of_another_model(grammar, tmp_path):
+    train(grammar, tmp_path / "two", *GRADINIT)
+    flag = f"--gradinit-scales={tmp_path / 'two' / 'gradinit' / 'scales.json'}"
+    with pytest.raises(SystemExit, match=r"encoder\.layers\.2.* is not in the file"):
+        train(grammar, tmp_path / "three", flag, "--encoder-layers=3")
+
+
+def test_loss_that_explodes_names_block_and_iteration(grammar, tmp_path):
+    flags = ["--gradinit", "--gradinit-eta=1e30", "--optimizer=sgd"]
+    with pytest.raises(SystemExit, match=r"GradInit iteration 0, .*lower --lr"):
+        train(grammar, tmp_path, *flags)
+
+
+def test_no_trace_and_an_exit_code_in_a_shell(grammar, tmp_path):
+    result = command("train", *train_arguments(grammar, tmp_path, *GRADINIT, "--gradinit-eta=-1"))
+    assert result.returncode != 0
+    assert "Traceback" not in result.stderr + result.stdout
+    assert result.stderr.splitlines()[-1].startswith("fairseq-train: error: --gradinit-eta")
+
+
+def test_every_flag_is_in_help():
+    result = command("train", *USER_DIR, "--help")
+    assert result.returncode == 0
+    names = [field.name for field in fields(GradInitConfig) if field.name != "_name"]
+    assert len(names) > 15
+    for name in names:
+        assert f"--{name.replace('_', '-')}" in result.stdout.split(), name
