@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -38,6 +39,8 @@ def write_scales(path: Path, learned: LearnedScales, about: dict[str, Any]) -> N
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise GradInitError(
             f"--save-dir: cannot write {path} ({error.strerror}); give a writable folder with "
             "room in it"

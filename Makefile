@@ -1,0 +1,41 @@
+# make quickstart   the main job on real text: three trainings, one table, one picture
+# make test         the tests; make test-slow: the long ones; make lint, make bench, make clean
+# Set PYTHON to choose the interpreter, VENV the environment's folder.
+
+VENV ?= .venv
+PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
+	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null \
+	&& { echo $$p; break; }; done)
+IN := $(VENV)/bin
+# One thread a process: recipes run several side by side, and results do not depend on the machine.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: quickstart test test-slow lint bench clean install
+
+quickstart: $(VENV)/installed
+	PYTHON=$(IN)/python recipes/quickstart.sh --out outputs/quickstart $(ARGS)
+
+test: $(VENV)/installed
+	$(IN)/python -m pytest -m "not slow" $(ARGS)
+
+test-slow: $(VENV)/installed
+	$(IN)/python -m pytest -m slow $(ARGS)
+
+lint: $(VENV)/installed
+	$(IN)/ruff check .
+	$(IN)/ruff format --check .
+	$(IN)/mypy
+
+bench: $(VENV)/installed
+	for script in bench/*.py; do $(IN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) outputs build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+install: $(VENV)/installed
+
+$(VENV)/installed: setup.py constraints.txt install.sh
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or 3.12 with venv found; install one" \
+		"(Debian: apt-get install python3.11-venv) or give PYTHON=/path/to/python" >&2; exit 1; }
+	./install.sh "$(PYTHON)" "$(VENV)"
+	@touch $@
