@@ -8,8 +8,8 @@ from .errors import PrepError
 from .texts import one_line_errors
 
 
-def unpack(archive: Path, members: Sequence[str], folder: Path) -> Dict[str, Path]:
-    """Write the named members of a tar archive below `folder`; {member: path}.
+def unpack(archive: Path, members: Sequence[str], folder: Path) -> None:
+    """Write the named members of a tar archive below `folder`, at their own paths.
 
     Nothing else is written. Every member is checked with tarfile's own `data_filter`, so one
     entry that would escape (absolute, "..", a link outwards, a device) refuses the archive.
@@ -20,7 +20,7 @@ def unpack(archive: Path, members: Sequence[str], folder: Path) -> Dict[str, Pat
     paths = {member: folder / member for member in members}
     wanted: Set[str] = {member for member, path in paths.items() if not path.is_file()}
     if not wanted:
-        return paths
+        return
     partials = {member: paths[member].with_name(paths[member].name + ".partial") for member in wanted}
     try:
         missing = _copy_members(archive, partials, folder)
@@ -31,7 +31,6 @@ def unpack(archive: Path, members: Sequence[str], folder: Path) -> Dict[str, Pat
     finally:
         for partial in partials.values():
             partial.unlink(missing_ok=True)
-    return paths
 
 
 def _copy_members(archive: Path, partials: Dict[str, Path], folder: Path) -> Set[str]:
