@@ -19,7 +19,7 @@ from .texts import one_line_errors
 
 # Memory of the learners grows with their input. These bounds keep 4.5 M pairs under 1.5 GB;
 # corpora below them (IWSLT, Multi30k) are used whole.
-SENTENCEPIECE_LINES = 600_000  # of both sides together, evenly spaced
+SENTENCEPIECE_BYTES = 40_000_000  # of both sides together; 20 bytes of memory for each
 BPE_TYPES = 500_000  # most frequent words; the rest of WMT is seen once or twice
 # sentencepiece adds up per thread: a fixed number keeps the model the same on any machine.
 SENTENCEPIECE_THREADS = 4
@@ -58,7 +58,7 @@ def _learn_sentencepiece(train: List[Path], output: Path, size: int) -> Report:
     try:
         with _quiet():
             sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=_sample(train, SENTENCEPIECE_LINES),
+                sentence_iterator=_sample(train, SENTENCEPIECE_BYTES),
                 model_writer=model,  # not a path: the model's bytes would contain it
                 vocab_size=size,
                 character_coverage=1.0,
@@ -80,9 +80,8 @@ def _learn_sentencepiece(train: List[Path], output: Path, size: int) -> Report:
 
 
 def _sample(train: List[Path], most: int) -> Iterator[str]:
-    """At most `most` lines of the two sides, evenly spaced: every k-th pair."""
-    pairs = sum(1 for _ in open(train[0], "rb"))
-    step = max(1, -(-2 * pairs // most))
+    """About `most` bytes of the two sides at the most, evenly spaced: every k-th pair."""
+    step = max(1, -(-sum(path.stat().st_size for path in train) // most))
     for path in train:
         with open(path, encoding="utf-8", newline="\n") as stream:
             for number, line in enumerate(stream):
