@@ -57,10 +57,11 @@ def generate(folder: Path, pairs: int) -> None:
 
 def _lexicon(rng: np.random.Generator) -> np.ndarray:
     """`TYPES` made words; frequent ones are short."""
-    onsets = "b d f g h k l m n p r s t v w z sch st br gr kl".split()
-    rhymes = "a e i o u ä ö ü ei au an en in er el um ung ich ost".split()
+    onsets = [*"bdfghklmnprstvwz", "sch", "st", "br", "gr", "kl"]
+    rhymes = [*"aeiouäöü", "ei", "au", "an", "en", "in", "er", "el", "um", "ung", "ich", "ost"]
     syllables = np.array([a + b for a in onsets for b in rhymes])
-    sizes = 1 + np.minimum(np.log10(np.arange(1, TYPES + 1)) / 2.5 + rng.random(TYPES), 3).astype(int)
+    growth = np.log10(np.arange(1, TYPES + 1)) / 2.5
+    sizes = 1 + np.minimum(growth + rng.random(TYPES), 3).astype(int)
     picks = syllables[rng.integers(len(syllables), size=(TYPES, sizes.max()))].tolist()
     return np.array(["".join(pick[:size]) for pick, size in zip(picks, sizes)], dtype=object)
 
@@ -151,7 +152,8 @@ def main() -> None:
         stages[name] = measure([*lib, *command, *shared], args.pairs, args.workers, environment)
         print(name, json.dumps(stages[name]), file=sys.stderr, flush=True)
         _write(args, stages)
-    script = ["bash", str(ROOT / "data_prep/wmt14_en_de.sh"), "--out", str(out), "--raw-dir", str(raw)]
+    script = ["bash", str(ROOT / "data_prep/wmt14_en_de.sh")]
+    script += ["--out", str(out), "--raw-dir", str(raw)]
     stages["whole script again, all stages skipped"] = measure(
         script, args.pairs, args.workers, environment
     )

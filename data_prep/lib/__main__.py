@@ -52,7 +52,7 @@ def _language(text: str) -> str:
 def _parser() -> argparse.ArgumentParser:
     shared = _Parser(add_help=False)
     shared.add_argument("--out", type=Path, required=True)
-    shared.add_argument("--languages", nargs=2, type=_language, required=True, metavar=("SOURCE", "TARGET"))
+    shared.add_argument("--languages", nargs=2, type=_language, required=True)
     shared.add_argument("--workers", type=_positive, default=1)
     shared.add_argument("--dry-run", action="store_true")
 
@@ -176,8 +176,11 @@ def main(arguments: Optional[List[str]] = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
-        print(f"error: Python module {error.name} is missing; "
-              "pip install 'fairseq_gradinit[recipes]'", file=sys.stderr)
+        print(
+            f"error: Python module {error.name} is missing; "
+            "pip install 'fairseq_gradinit[recipes]'",
+            file=sys.stderr,
+        )
         return 1
     except OSError as error:
         line = disk_full(error) or f"{error.filename or 'files'}: {error.strerror}; check --out"

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from .markup import READERS
 from .archives import unpack
 from .corpora import Alternatives, Corpus, Part
 from .download import fetch
 from .errors import PrepError
+from .markup import READERS
 from .stages import Report, Run, say, stage
 from .texts import aligned, find_text, sha256_of
 
@@ -105,8 +105,9 @@ def _wanted(run: Run, alternatives: Alternatives) -> str:
     """What the error of `locate` asks for: the first name of every part, then the archives."""
     language = run.languages[0]
     texts = [
-        " + ".join(f"{part.side(part.names[-1], language)} ({'/'.join(run.languages)})"
-                   for part in parts)
+        " + ".join(
+            f"{part.side(part.names[-1], language)} ({'/'.join(run.languages)})" for part in parts
+        )
         for parts in alternatives
     ]
     archives = {part.archive.name for parts in alternatives for part in parts if part.archive}
@@ -213,8 +214,9 @@ def write_pairs(
             elif drop_empty:
                 empty += 1
             else:
+                side = "target" if source.strip() else "source"
                 raise PrepError(
-                    f"{where}, pair {read}: the {'target' if source.strip() else 'source'} side is empty; "
+                    f"{where}, line {read}: the {side} side is empty; "
                     "remove the pair from both files (own_text.sh: or give --drop-empty)"
                 )
             if limit and read - empty >= limit:

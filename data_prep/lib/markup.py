@@ -6,7 +6,7 @@ A reader takes a path and its language and yields the text lines in it.
 import re
 from itertools import islice
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List
+from typing import Callable, Dict, Iterator
 
 from .moses import detokenizer
 from .texts import read_lines

@@ -1,6 +1,7 @@
 """Moses tokens through sacremoses: normalise, tokenize, lower-case, and back."""
 
 import re
+import unicodedata
 from typing import Callable, List
 
 from sacremoses import MosesDetokenizer, MosesPunctNormalizer, MosesTokenizer
@@ -13,14 +14,24 @@ def lowercase(text: str) -> str:
     return text.replace("Σ", "σ").lower()
 
 
+def printable(text: str) -> str:
+    """remove-non-printing-char.perl: every control or format character becomes a space.
+
+    (sacremoses would remove them and so join words.)
+    """
+    if text.isprintable():
+        return text
+    return "".join(" " if unicodedata.category(char)[0] == "C" else char for char in text)
+
+
 def tokenizer(language: str, normalise: bool = False, aggressive: bool = False) -> Lines:
     """tokenizer.perl [-a], after normalize-punctuation and remove-non-printing-char if asked."""
     tokens = MosesTokenizer(lang=language)
-    tidy = MosesPunctNormalizer(lang=language, post_remove_control_chars=True)
+    tidy = MosesPunctNormalizer(lang=language)
 
     def tokenize(lines: List[str]) -> List[str]:
         if normalise:
-            lines = [tidy.normalize(line) for line in lines]
+            lines = [printable(tidy.normalize(line)) for line in lines]
         return [
             tokens.tokenize(line, aggressive_dash_splits=aggressive, return_str=True)
             for line in lines

@@ -36,8 +36,12 @@ def prepare(run: Run, folder: str, recipe: Recipe, every: int, held_out: List[st
     inputs = [path for split in given for path in run.texts(folder, split)]
     targets = ["raw", "tokenized"] if recipe.tokens else ["raw"]
     outputs = [p for target in targets for split in splits for p in run.texts(target, split)]
-    params = {"from": folder, **asdict(recipe), "held_out": {"every": every, "splits": held_out},
-              **tool_versions("sacremoses")}
+    params = {
+        "from": folder,
+        **asdict(recipe),
+        "held_out": {"every": every, "splits": held_out},
+        **tool_versions("sacremoses"),
+    }
 
     def work(partial: Callable[..., Any]) -> Report:
         with contextlib.ExitStack() as stack:

@@ -33,8 +33,12 @@ def learn(run: Run, folder: str, kind: str, size: int, codes: Optional[Path] = N
     With `codes`, that file is used instead of learning.
     """
     output = run.out / MODEL[kind]
-    params = {"kind": kind, "size": size, "from": folder,
-              **tool_versions("sentencepiece" if kind == "sentencepiece" else "subword-nmt")}
+    params = {
+        "kind": kind,
+        "size": size,
+        "from": folder,
+        **tool_versions("sentencepiece" if kind == "sentencepiece" else "subword-nmt"),
+    }
 
     def work(partial: Callable[[Path], Path]) -> Report:
         if codes:
@@ -166,7 +170,9 @@ def _segmenter(kind: str, model: Path, rule: Any) -> Tuple[Callable[[List[str]],
     return (lambda lines: [" ".join(found) for found in pieces.encode(lines, out_type=str)]), rule
 
 
-def _segment_block(state: Any, left: List[str], right: List[str]) -> Tuple[int, List[str], List[str]]:
+def _segment_block(
+    state: Any, left: List[str], right: List[str]
+) -> Tuple[int, List[str], List[str]]:
     encode, rule = state
     pairs = list(zip(encode(left), encode(right)))
     if rule:
@@ -190,7 +196,9 @@ def _load_bpe(path: Path) -> BPE:
         with one_line_errors(path), open(path, encoding="utf-8") as stream, _quiet():
             return BPE(stream)
     except (SystemExit, UnicodeDecodeError) as error:  # subword-nmt exits at a bad line
-        raise PrepError(f"--bpe-codes {path}: not a file of BPE merges; two symbols a line") from error
+        raise PrepError(
+            f"--bpe-codes {path}: not a file of BPE merges; each line has two symbols"
+        ) from error
 
 
 def _load_sentencepiece(path: Path) -> sentencepiece.SentencePieceProcessor:
@@ -209,5 +217,3 @@ def _quiet() -> Iterator[None]:
         finally:
             os.dup2(saved, 2)
             os.close(saved)
-
-

@@ -13,13 +13,13 @@ from typing import BinaryIO, Dict, Iterator, Optional, Sequence, Tuple
 from .errors import PrepError
 
 SUFFIXES = ("", ".gz", ".xz")
-_OPENERS = {".gz": gzip.open, ".xz": lzma.open}
+_OPENERS = {".gz": gzip.open, ".tgz": gzip.open, ".xz": lzma.open}
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def open_bytes(path: Path) -> BinaryIO:
     """Open `path` for reading, through gzip or xz where its name says so."""
-    return _OPENERS.get(path.suffix, open)(path, "rb")  # type: ignore[operator, return-value]
+    return _OPENERS.get(path.suffix, open)(path, "rb")  # type: ignore[operator]
 
 
 @contextlib.contextmanager
