@@ -8,7 +8,7 @@ PREP_COMMAND=$(printf '%q ' "$0" "$@")
 export PREP_COMMAND="${PREP_COMMAND% }"
 
 # Defaults of what every script takes.
-OUT='' RAW_DIR=${GRADINIT_RAW_DIR:-} LIMIT=0 WORKERS=$(nproc) DRY_RUN=''
+OUT='' RAW_DIR=${GRADINIT_RAW_DIR:-} LIMIT=0 WORKERS=$(env -u OMP_NUM_THREADS nproc) DRY_RUN=''
 SHARED="out raw-dir limit workers dry-run!"
 
 die() {

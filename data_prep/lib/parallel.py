@@ -33,7 +33,8 @@ def read_block(path: Path, begin: int, end: int) -> List[str]:
     """The lines of one byte range, without line ends."""
     with open(path, "rb") as stream:
         stream.seek(begin)
-        return stream.read(end - begin).decode("utf-8").rstrip("\n").split("\n")
+        text = stream.read(end - begin).decode("utf-8")
+    return (text[:-1] if text.endswith("\n") else text).split("\n")
 
 
 def map_blocks(

@@ -12,8 +12,20 @@ ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))  # data_prep is not part of the installed package
 
-GERMAN = "der Hund läuft schnell über große grüne Wiesen und bellt laut am See".split()
-ENGLISH = "the dog runs fast across big green fields and barks loudly by lakes".split()
+GERMAN = [
+    "der",
+    "Hund",
+    "läuft",
+    "schnell",
+    "über",
+    "große",
+    "grüne",
+    "Wiesen",
+    "laut",
+    "am",
+    "See",
+]
+ENGLISH = ["the", "dog", "runs", "fast", "across", "big", "green", "fields", "loud", "by", "lakes"]
 
 
 def sentences(count, seed=0):

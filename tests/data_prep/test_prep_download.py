@@ -5,6 +5,7 @@ import http.server
 import socket
 import threading
 import time
+from typing import ClassVar
 
 import pytest
 
@@ -18,7 +19,7 @@ CONTENT = bytes(range(256)) * 4000
 class Handler(http.server.BaseHTTPRequestHandler):
     """Serves CONTENT, honours Range, remembers it; the first `drop` answers stop half-way."""
 
-    ranges: list = []
+    ranges: ClassVar[list] = []
     drop = 0
 
     def do_GET(self):
