@@ -56,7 +56,7 @@ def test_own_text_is_split_three_ways_without_loss(tmp_path, stage):
     assert code == 0, err
     parts = [read(out, "raw", split) for split in ("train", "valid", "test")]
     assert [len(part) for part in parts] == [320, 40, 40]
-    assert sorted(sum(parts, [])) == sorted(pair[0] for pair in pairs)
+    assert sorted(line for part in parts for line in part) == sorted(pair[0] for pair in pairs)
     assert not (out / "tokenized").exists()
 
 
