@@ -19,7 +19,4 @@ SOURCE_LANG=de TARGET_LANG=en SENTENCEPIECE=4000
 options "$SHARED sentencepiece" "$@"
 
 prep get multi30k --to raw ${RAW_DIR:+--raw-dir "$RAW_DIR"} --limit "$LIMIT"
-prep learn sentencepiece --size "$SENTENCEPIECE"
-prep segment sentencepiece
-prep binarise --joined-dictionary
-prep card
+joint_sentencepiece

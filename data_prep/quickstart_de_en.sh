@@ -22,7 +22,4 @@ SOURCE_LANG=de TARGET_LANG=en SENTENCEPIECE=4000
 options "$SHARED sentencepiece" "$@"
 
 prep get quickstart --to raw ${RAW_DIR:+--raw-dir "$RAW_DIR"} --limit "$LIMIT"
-prep learn sentencepiece --size "$SENTENCEPIECE"
-prep segment sentencepiece
-prep binarise --joined-dictionary
-prep card
+joint_sentencepiece

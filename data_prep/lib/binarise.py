@@ -41,7 +41,6 @@ def binarise(run: Run, joined: bool, dictionaries: Optional[Path] = None) -> Non
         if given:
             command += ["--srcdict", str(given[0])]
             command += [] if joined else ["--tgtdict", str(given[1])]
-        say("binarise: fairseq-preprocess, log in logs/fairseq-preprocess.log")
         _run_logged(command, run.out / "logs" / "fairseq-preprocess.log")
         (folder / "preprocess.log").unlink()  # holds paths and worker counts; kept in logs/
         return {}
@@ -50,11 +49,16 @@ def binarise(run: Run, joined: bool, dictionaries: Optional[Path] = None) -> Non
 
 
 def _run_logged(command: List[str], log: Path) -> None:
-    """Run a command with its output in `log`; a failure is one line with the log's last."""
+    """Run a command with its output in `log`, its news also said; a failure is one line."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "w", encoding="utf-8") as stream:
-        code = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT).returncode
-    if code:
-        lines = [line for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
-        last = lines[-1] if lines else "no output"
-        raise PrepError(f"fairseq-preprocess failed (exit {code}): {last}; see {log}")
+    last = "no output"
+    with open(log, "w", encoding="utf-8") as stream, subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8"
+    ) as process:
+        for line in process.stdout or ():
+            stream.write(line)
+            last = line.strip() or last
+            if " sents, " in line:
+                say("  " + last.rsplit("/", 1)[-1])
+    if process.returncode:
+        raise PrepError(f"fairseq-preprocess failed (exit {process.returncode}): {last}; see {log}")

@@ -51,3 +51,11 @@ prep() {
         --out "$OUT" --languages "$SOURCE_LANG" "$TARGET_LANG" --workers "$WORKERS" \
         ${DRY_RUN:+--dry-run}
 }
+
+# OUT/raw -> OUT/data-bin with one sentencepiece model and one dictionary for both languages.
+joint_sentencepiece() {
+    prep learn sentencepiece --size "$SENTENCEPIECE"
+    prep segment sentencepiece
+    prep binarise --joined-dictionary
+    prep card
+}

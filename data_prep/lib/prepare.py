@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, List, Tuple
 from .errors import PrepError
 from .moses import detokenizer, lowercase, tokenizer, undo_bpe
 from .parallel import map_blocks
-from .stages import SPLITS, Report, Run, say, stage, tool_versions
+from .stages import SPLITS, Report, Run, stage, tool_versions
 from .subwords import fits
 
 
@@ -64,7 +64,6 @@ def prepare(run: Run, folder: str, recipe: Recipe, every: int, held_out: List[st
                 )
         return {"lines": counts}
 
-    say(f"text: {folder} -> {', '.join(targets)}")
     stage(run, "text", inputs, params, outputs, work)
 
 

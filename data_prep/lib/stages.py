@@ -108,6 +108,8 @@ def stage(
             return
         if before:
             say(f"{name}: again, since {'; '.join(reasons)}")
+        places = {path.relative_to(run.out).parts[0] for path in outputs}
+        say(f"{name}: writing {', '.join(sorted(places))}")
         report = _write(run, outputs, work)
         made = {_label(run, path): sha256_of(path) for path in _files(outputs)}
         if before:

@@ -45,7 +45,6 @@ def learn(run: Run, folder: str, kind: str, size: int, codes: Optional[Path] = N
             shutil.copyfile(codes, partial(output))
             _load_bpe(partial(output))
             return {"notes": [f"merges given, not learned: {codes.name}"]}
-        say(f"learn: {kind}, {size:,}, from {folder}/train (both sides)")
         train = run.texts(folder, "train")
         if kind == "bpe":
             return _learn_bpe(train, partial(output), size, run.workers)
