@@ -9,7 +9,7 @@
 #   --bpe N                             instead: Moses tokens and N joint merges
 #   --lowercase                         lower-case everything
 #   --most N --ratio R                  drop pairs of train above N tokens or length ratio R
-#   --drop-empty                        drop and count pairs of train with an empty side (else: error)
+#   --drop-empty                        drop and count pairs of train with an empty side (else error)
 #   --separate-dictionaries             one dictionary for each language
 #   --licence TEXT                      kept in provenance.json
 #   --limit N  --workers N  --dry-run

@@ -6,10 +6,10 @@
 #
 #   bash data_prep/wmt14_en_de.sh --out DIR
 #
-#   --raw-dir DIR             use local files, no download (default: $GRADINIT_RAW_DIR): the archives,
+#   --raw-dir DIR             use local files, no download (default: $GRADINIT_RAW_DIR): archives,
 #                             their files, or train.*, valid.*, test.* (plain, .gz or .xz)
 #   --sentencepiece N         size of the joint vocabulary (default 32000)
-#   --bpe N                   instead: Moses tokens (normalised, -a) and N merges (40000 in the field)
+#   --bpe N                   instead: Moses tokens (normalised, -a), N merges (40000 in the field)
 #   --separate-dictionaries   one dictionary for each language
 #   --limit N  --workers N  --dry-run
 #

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# English to German with News Commentary v12 (fairseq's default): Europarl v7, Common Crawl, in the order
-# of fairseq's recipe; newstest2013 is valid, newstest2014 (3,003 lines) is test. Joint
+# WMT'17 English to German, 4.5 M pairs: Europarl v7, Common Crawl, News Commentary v12, in the
+# order of fairseq's recipe; newstest2013 is valid, newstest2014 (3,003 lines) is test. Joint
 # sentencepiece of 32,000 on raw text, or Moses tokens and BPE; pairs of train above 250 pieces or
 # ratio 1.5 are dropped, as fairseq does.
 #
 #   bash data_prep/wmt17_en_de.sh --out DIR
 #
-#   --raw-dir DIR             use local files, no download (default: $GRADINIT_RAW_DIR): the archives,
+#   --raw-dir DIR             use local files, no download (default: $GRADINIT_RAW_DIR): archives,
 #                             their files, or train.*, valid.*, test.* (plain, .gz or .xz)
 #   --sentencepiece N         size of the joint vocabulary (default 32000)
-#   --bpe N                   instead: Moses tokens (normalised, -a) and N merges (40000 in the field)
+#   --bpe N                   instead: Moses tokens (normalised, -a), N merges (40000 in the field)
 #   --separate-dictionaries   one dictionary for each language
 #   --limit N  --workers N  --dry-run
 #

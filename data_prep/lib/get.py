@@ -1,6 +1,6 @@
 """Any source -> OUT/<folder>/{train,valid,test}.{de,en}: plain, aligned, checked text."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -121,7 +121,13 @@ def _locate_part(run: Run, part: Part, folders: Sequence[Path]) -> Optional[Sour
             found = (sides[0], sides[1])
             return Source(found, found, markup=_markup(part, name), note=part.note)
     archive = find_text(folders, [part.archive.name]) if part.archive else None
-    return _from_archive(run, part, archive) if archive else None
+    if not (part.archive and archive):
+        return None
+    source = _from_archive(run, part, archive)
+    published = part.archive.sha256
+    if published and not run.dry_run and sha256_of(archive) != published:
+        source = replace(source, note=f"{archive.name}: not the published file, sha256 differs")
+    return source
 
 
 def _markup(part: Part, name: str) -> str:
@@ -180,7 +186,7 @@ def write_splits(
         "lines": lines,
         "sources": list(
             {
-                path.name: {
+                path: {
                     "file": str(path),
                     "sha256": sha256_of(path),
                     **({"url": url} if url else {}),
@@ -190,7 +196,7 @@ def write_splits(
                 for path, url in zip(source.origin, [*source.urls, "", ""])
             }.values()
         ),
-        "notes": [s.note for parts in sources.values() for s in parts if s.note],
+        "notes": list(dict.fromkeys(s.note for p in sources.values() for s in p if s.note)),
     }
 
 

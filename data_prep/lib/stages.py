@@ -101,7 +101,12 @@ def stage(
     with _only_run_in(run.out):
         record = load_provenance(run.out)
         before = record["stages"].get(name)
-        hashes = {_label(run, path): sha256_of(path) for path in inputs}
+        hashes: Dict[str, str] = {}
+        for path in inputs:
+            label = _label(run, path)
+            while label in hashes:  # two folders may hold files of one name
+                label += "+"
+            hashes[label] = sha256_of(path)
         reasons = _reasons_to_run(run, before, params, hashes)
         if before and not reasons:
             say(f"{name}: done before, skipped")

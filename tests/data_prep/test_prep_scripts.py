@@ -217,6 +217,8 @@ def test_wmt_from_archives_in_the_recipe_order(tmp_path, stage):
     text = {p.name: p.read_text().splitlines() for p in (tmp_path / "out/raw").iterdir()}
     assert text["train.en"] == ["europarl en", "crawl en", "news en"]
     assert (text["valid.de"], text["test.de"]) == (["dev de"], ["test de"])
+    notes = json.loads((tmp_path / "out/provenance.json").read_text())["stages"]["get"]["notes"]
+    assert "dev.tgz: not the published file, sha256 differs" in notes and len(notes) == 4
 
 
 def test_quickstart_falls_back_to_the_dictionary(tmp_path, stage):

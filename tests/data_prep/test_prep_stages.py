@@ -213,3 +213,14 @@ def test_unwritable_output(tmp_path, stage, one_line):
     code, err = stage(tmp_path / "file/out", "get", "multi30k", "--raw-dir", tmp_path / "raw")
     assert code == 1 and os.path.isfile(tmp_path / "file")
     one_line(err, "check --out")
+
+
+def test_files_of_one_name_in_two_folders_are_told_apart(run, tmp_path):
+    calls, files = [], [tmp_path / "de/text", tmp_path / "en/text"]
+    for path in files:
+        path.parent.mkdir()
+        path.write_text(path.parent.name)
+    do(run, calls, inputs=files)
+    files[0].write_text("changed")
+    do(run, calls, inputs=files)
+    assert len(calls) == 2
