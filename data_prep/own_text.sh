@@ -9,7 +9,7 @@
 #   --bpe N                             instead: Moses tokens and N joint merges
 #   --lowercase                         lower-case everything
 #   --most N --ratio R                  drop pairs of train above N tokens or length ratio R
-#   --drop-empty                        drop and count pairs of train with an empty side (else error)
+#   --drop-empty                        drop and count pairs of train with an empty side
 #   --separate-dictionaries             one dictionary for each language
 #   --licence TEXT                      kept in provenance.json
 #   --limit N  --workers N  --dry-run
@@ -22,8 +22,9 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
 SOURCE_LANG='' TARGET_LANG='' SRC='' TGT='' VALID_SRC='' VALID_TGT='' TEST_SRC='' TEST_TGT=''
 SENTENCEPIECE=8000 BPE='' LOWERCASE='' MOST=0 RATIO=0 DROP_EMPTY='' SEPARATE_DICTIONARIES=''
 LICENCE='not stated (own text)'
-options "out limit workers dry-run! source-lang target-lang src tgt valid-src valid-tgt test-src \
-    test-tgt sentencepiece bpe lowercase! most ratio drop-empty! separate-dictionaries! licence" "$@"
+options "out limit workers dry-run! source-lang target-lang src tgt valid-src valid-tgt \
+    test-src test-tgt sentencepiece bpe lowercase! most ratio drop-empty! \
+    separate-dictionaries! licence" "$@"
 [[ -n $SOURCE_LANG ]] || die "--source-lang is missing: the language code of --src, such as de"
 [[ -n $TARGET_LANG ]] || die "--target-lang is missing: the language code of --tgt, such as en"
 [[ -n $SRC && -n $TGT ]] || die "--src FILE and --tgt FILE are both needed"
