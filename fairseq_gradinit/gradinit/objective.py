@@ -155,7 +155,7 @@ class Objective:
         return [None if g is None else g / norm for g in gradient]
 
 
-RELATIVE_EPSILON = 1e-3
+RELATIVE_EPSILON = 3e-3
 
 
 def _rms(tensors: Sequence[Tensor | None]) -> float:
