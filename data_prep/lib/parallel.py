@@ -1,0 +1,99 @@
+"""Work on aligned line files with all cores, in bounded memory, in the order of the lines."""
+
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+
+from tqdm import tqdm
+
+from .errors import PrepError
+
+BLOCK = 5_000  # lines; the unit of work and of memory, whatever the number of workers
+Offsets = List[Tuple[int, int]]
+
+_STATE: Dict[str, Any] = {}  # per worker process: what `setup` made (a model, a tokenizer)
+
+
+def line_blocks(path: Path, size: int = BLOCK) -> Offsets:
+    r"""Byte ranges [(begin, end)] of `path`, `size` lines each; lines end at \n."""
+    ranges, begin, position = [], 0, 0
+    with open(path, "rb") as stream:
+        for number, line in enumerate(stream, 1):
+            position += len(line)
+            if number % size == 0:
+                ranges.append((begin, position))
+                begin = position
+    if position > begin:
+        ranges.append((begin, position))
+    return ranges
+
+
+def read_block(path: Path, begin: int, end: int) -> List[str]:
+    """The lines of one byte range, without line ends."""
+    with open(path, "rb") as stream:
+        stream.seek(begin)
+        return stream.read(end - begin).decode("utf-8").rstrip("\n").split("\n")
+
+
+def map_blocks(
+    paths: Sequence[Path],
+    function: Callable[..., Any],
+    *,
+    setup: Optional[Callable[..., Any]] = None,
+    setup_args: Tuple[Any, ...] = (),
+    workers: int = 1,
+    title: str = "",
+) -> Iterator[Any]:
+    """Yield function(state, *lines_of_each_file) for each block of aligned lines, in order.
+
+    `setup(*setup_args)` runs once in each worker and makes `state`. Results do not depend on
+    `workers`: blocks have a fixed size and come back in order.
+    """
+    offsets = [line_blocks(path) for path in paths]
+    if len({len(o) for o in offsets}) > 1:
+        names = " and ".join(str(path) for path in paths)
+        raise PrepError(f"{names}: different numbers of lines; remove them and run again")
+    tasks = [(function, tuple(zip(paths, ranges))) for ranges in zip(*offsets)]
+    with tqdm(total=len(tasks), desc=title, unit="block", disable=None) as bar:
+        for result in _results(tasks, setup, setup_args, workers):
+            bar.update()
+            yield result
+
+
+def _results(
+    tasks: List[Any], setup: Optional[Callable[..., Any]], args: Tuple[Any, ...], workers: int
+) -> Iterator[Any]:
+    if workers <= 1 or len(tasks) <= 1:
+        _start(setup, args)
+        yield from map(_run_task, tasks)
+        return
+    with ProcessPoolExecutor(workers, initializer=_start, initargs=(setup, args)) as pool:
+        waiting: List[Any] = []
+        try:
+            for task in tasks:
+                waiting.append(pool.submit(_run_task, task))
+                if len(waiting) > 2 * workers:  # finished blocks must not pile up in memory
+                    yield waiting.pop(0).result()
+            while waiting:
+                yield waiting.pop(0).result()
+        except BrokenProcessPool as error:
+            raise PrepError(
+                "a worker process was killed (out of memory?); run again with fewer --workers"
+            ) from error
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _start(setup: Optional[Callable[..., Any]], args: Tuple[Any, ...]) -> None:
+    _STATE["value"] = setup(*args) if setup else None
+
+
+def _run_task(task: Any) -> Any:
+    function, ranges = task
+    blocks = [read_block(path, begin, end) for path, (begin, end) in ranges]
+    if len({len(block) for block in blocks}) > 1:
+        names = " and ".join(str(path) for path, _ in ranges)
+        raise PrepError(f"{names}: different numbers of lines; remove them and run again")
+    return function(_STATE["value"], *blocks)
