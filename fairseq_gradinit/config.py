@@ -1,0 +1,105 @@
+"""Every --gradinit-* flag: help, unit, default and source."""
+
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from typing import Any, Dict, Optional
+
+from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+
+from .gradinit.settings import ALGORITHMS, CONSTRAINTS, OBJECTIVES, Settings
+
+PREFIX = "gradinit_"
+
+# No `from __future__ import annotations` here: fairseq reads the field types themselves.
+
+
+def _flag(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class GradInitConfig(FairseqDataclass):
+    """The flags of GradInit, mixed into a task's own configuration.
+
+    None stands for the objective's default (`gradinit.settings.PRESETS`) or for what the run
+    itself uses.
+    """
+
+    gradinit: bool = _flag(
+        False,
+        "learn one scale per parameter tensor before the first update of a fresh model, so that "
+        "Post-LN Transformers train without learning-rate warmup (GradInit)",
+    )
+    gradinit_objective: ChoiceEnum(OBJECTIVES) = _flag(  # type: ignore[valid-type]
+        "multistep",
+        "what the scales lower. multistep: the loss after --gradinit-lookahead steps of the run's "
+        "own optimizer; paper: Zhu et al. 2021, Algorithm 1, one step under a bound on the "
+        "gradient norm",
+    )
+    gradinit_lookahead: Optional[int] = _flag(
+        None,
+        "K, optimizer steps before the loss that is differentiated (default: 10; paper: 1)",
+    )
+    gradinit_iters: Optional[int] = _flag(
+        None,
+        "T, the most iterations; 0 leaves the model as it is (default: 80; paper: 780)",
+    )
+    gradinit_lr: Optional[float] = _flag(
+        None,
+        "learning rate of Adam on the scales; on their logarithms with multistep "
+        "(default: 0.05; paper: 2.5e-3)",
+    )
+    gradinit_betas: str = _flag(
+        "(0.9, 0.98)", "betas of Adam on the scales (default: as the paper's script)"
+    )
+    gradinit_eta: Optional[float] = _flag(
+        None, "learning rate of the steps looked ahead (default: the run's --lr)"
+    )
+    gradinit_algorithm: ChoiceEnum(("auto", *ALGORITHMS)) = _flag(  # type: ignore[valid-type]
+        "auto",
+        "adam: sign step and 1-norm, sgd: gradient step and 2-norm (auto: from --optimizer)",
+    )
+    gradinit_normalize_gradient: bool = _flag(
+        False, "paper objective with sgd: step along g/|g| instead of g, as its CIFAR scripts"
+    )
+    gradinit_gamma: Optional[float] = _flag(
+        None,
+        "bound on the gradient norm; above it a step lowers the norm instead "
+        "(default: from --gradinit-predicted-drop)",
+    )
+    gradinit_predicted_drop: Optional[float] = _flag(
+        None,
+        "c in nats/token, the first-order predicted drop of the loss in the first step, which "
+        "sets the bound: gamma = c/eta for adam (default: none; paper: 1, which is its "
+        "gamma 1000 at eta 1e-3)",
+    )
+    gradinit_constraint: ChoiceEnum(CONSTRAINTS) = _flag(  # type: ignore[valid-type]
+        "exact",
+        "derivative of the gradient norm by double backward (exact) or by a central difference "
+        "(finite-difference, works with fused kernels)",
+    )
+    gradinit_min_scale: float = _flag(
+        0.01, "least scale; biases may go to 0 with the paper's objective"
+    )
+    gradinit_max_scale: Optional[float] = _flag(None, "greatest scale (default: 10; paper: none)")
+    gradinit_max_layernorm_scale: Optional[float] = _flag(
+        None, "greatest scale of a LayerNorm weight (default: 10; paper: 100)"
+    )
+    gradinit_max_tokens: Optional[int] = _flag(
+        None, "most tokens in a batch of GradInit (default: the run's --max-tokens)"
+    )
+    gradinit_no_early_stop: bool = _flag(
+        False, "run all iterations even when scales and objective have settled"
+    )
+    gradinit_scales: Optional[str] = _flag(
+        None,
+        "apply the scales of this scales.json, learned before on a model of the same shape, "
+        "and learn nothing",
+    )
+
+
+def given_settings(flags: GradInitConfig) -> Dict[str, Any]:
+    """The flags that are settings of the algorithm, by the settings' names; None where unset."""
+    named = {f.name: getattr(flags, PREFIX + f.name, None) for f in fields(Settings)}
+    # A choice arrives as an Enum of fairseq's, which JSON does not know.
+    return {name: str(v) if isinstance(v, Enum) else v for name, v in named.items()}

@@ -1,0 +1,160 @@
+"""What GradInit is asked to do: one immutable record, with the defaults of each objective."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .errors import GradInitError
+
+OBJECTIVES = ("multistep", "paper")
+ALGORITHMS = ("adam", "sgd")
+CONSTRAINTS = ("exact", "finite-difference")
+
+# Zhu et al. 2021, arXiv 2102.08098, and its released Transformer script:
+# 780 iterations, scale lr 2.5e-3, γ = 1000 at η = 1e-3 (c = η·γ = 1 nat),
+# scales ≥ 0.01, LayerNorm scales ≤ 100.
+PAPER: dict[str, Any] = {
+    "lookahead": 1,
+    "iters": 780,
+    "lr": 2.5e-3,
+    "log_space": False,
+    "predicted_drop": 1.0,
+    "max_scale": math.inf,
+    "max_layernorm_scale": 100.0,
+}
+# Ours: the loss after K real optimizer steps; no norm constraint.
+MULTISTEP: dict[str, Any] = {
+    "lookahead": 10,
+    "iters": 80,
+    "lr": 0.05,
+    "log_space": True,
+    "predicted_drop": None,
+    "max_scale": 10.0,
+    "max_layernorm_scale": 10.0,
+}
+PRESETS = {"paper": PAPER, "multistep": MULTISTEP}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one search for scales. Build it with `Settings.of`.
+
+    Attributes:
+        objective: `paper` (one prescribed step, halves S and S̃ of a batch, gradient-norm
+            constraint) or `multistep` (K steps of the run's own optimizer, fresh batches).
+        algorithm: the training optimizer's family; decides the norm of the constraint
+            (`adam`: ‖·‖₁, `sgd`: ‖·‖₂) and the paper's step (sign(g) or g).
+        eta: η, the learning rate of the step(s) looked ahead.
+        lookahead: K, optimizer steps before the loss that is differentiated.
+        iters: T, the most iterations.
+        lr: learning rate of Adam on the scales (on log α where `log_space`).
+        betas: β₁, β₂ of Adam on the scales.
+        log_space: learn log α instead of α.
+        gamma: γ, the bound on the gradient norm; None: from `predicted_drop`.
+        predicted_drop: c in nats/token, the first-order predicted drop of the loss in the
+            first step, η‖g‖₁ for Adam; γ follows from it. None and no gamma: no constraint.
+        constraint: how ∂‖g‖/∂α is had: `exact` (double backward) or `finite-difference`.
+        min_scale, max_scale, max_layernorm_scale: bounds of α; biases may go to 0 in
+            linear space.
+        weight_decay: of the paper's step; the run's own optimizer brings its own.
+        normalize_gradient: paper's SGD step along g/‖g‖₂ instead of g.
+        clip_norm: gradient clipping of the training run, applied in the look-ahead; 0: none.
+        early_stop: stop once scales and objective have settled.
+        seed: of everything drawn at random.
+    """
+
+    objective: str
+    lookahead: int
+    iters: int
+    lr: float
+    log_space: bool
+    predicted_drop: float | None
+    max_scale: float
+    max_layernorm_scale: float
+    algorithm: str = "adam"
+    eta: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.98)
+    gamma: float | None = None
+    constraint: str = "exact"
+    min_scale: float = 0.01
+    weight_decay: float = 0.0
+    normalize_gradient: bool = False
+    clip_norm: float = 0.0
+    early_stop: bool = True
+    seed: int = 1
+
+    @classmethod
+    def of(cls, objective: str = "multistep", **given: Any) -> Settings:
+        """The objective's defaults with what is `given`; None means the default.
+
+        Raises:
+            GradInitError: a value out of its range, named with its remedy.
+        """
+        _check(objective in OBJECTIVES, "objective", objective, f"one of {', '.join(OBJECTIVES)}")
+        chosen = {name: value for name, value in given.items() if value is not None}
+        settings = cls(**{"objective": objective, **PRESETS[objective], **chosen})
+        settings._validate()
+        return settings
+
+    @property
+    def norm_bound(self) -> float | None:
+        """γ in force, or None where nothing is constrained.
+
+        The first-order predicted drop of the loss is η‖g‖₁ for the sign step, η‖g‖₂ for the
+        normalised and η‖g‖₂² for the plain gradient step; γ is the norm at which it is c.
+        """
+        if self.gamma is not None or self.predicted_drop is None:
+            return self.gamma
+        drop = self.predicted_drop / self.eta
+        plain_sgd = self.algorithm == "sgd" and not self.normalize_gradient
+        return math.sqrt(drop) if plain_sgd else drop
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready; infinity becomes null."""
+        items = asdict(self).items()
+        return {name: None if value == math.inf else value for name, value in items}
+
+    def _validate(self) -> None:
+        positive = "eta", "lr", "gamma", "predicted_drop", "min_scale", "max_layernorm_scale"
+        for name in (*positive, "max_scale"):
+            value = getattr(self, name)
+            _check(value is None or value > 0, name, value, "a number above 0")
+        for name in ("eta", "lr"):
+            _check(math.isfinite(getattr(self, name)), name, getattr(self, name), "a finite number")
+        for name in ("weight_decay", "clip_norm"):
+            _check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        _check(self.iters >= 0, "iters", self.iters, "0 or more")
+        _check(self.lookahead >= 1, "lookahead", self.lookahead, "1 or more")
+        _check(
+            self.objective != "paper" or self.lookahead == 1,
+            "lookahead",
+            self.lookahead,
+            "1 with the paper's objective, or --gradinit-objective multistep",
+        )
+        _check(self.algorithm in ALGORITHMS, "algorithm", self.algorithm, "one of adam, sgd")
+        _check(
+            self.constraint in CONSTRAINTS,
+            "constraint",
+            self.constraint,
+            f"one of {', '.join(CONSTRAINTS)}",
+        )
+        _check(
+            len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
+            "betas",
+            self.betas,
+            "two numbers in [0, 1), as (0.9, 0.98)",
+        )
+        _check(
+            self.min_scale <= 1 <= min(self.max_scale, self.max_layernorm_scale),
+            "min_scale",
+            f"{self.min_scale} with upper bounds {self.max_scale}, {self.max_layernorm_scale}",
+            "bounds with 1, where every scale starts, between them",
+        )
+
+
+def _check(fine: bool, name: str, found: Any, wanted: str) -> None:
+    if not fine:
+        flag = "--gradinit-" + name.replace("_", "-")
+        raise GradInitError(f"{flag}: found {found}; give {wanted}")

@@ -1,0 +1,123 @@
+"""What GradInit takes from the training run: η, the optimizer, and reasons to refuse."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import torch
+from fairseq import optim
+from torch import nn
+
+from . import records
+from .config import GradInitConfig, given_settings
+from .gradinit import GradInitError, Settings
+from .gradinit.objective import MakeOptimizer
+
+RunConfig = Any  # fairseq.dataclass.configs.FairseqConfig as an omegaconf node
+
+# --optimizer to the norm and the first step of Zhu et al. 2021. Nesterov's first step (nag) is
+# (1 + β)·g, not g: it must be asked for.
+FAMILIES = {"adam": "adam", "sgd": "sgd"}
+
+
+def wanted(flags: GradInitConfig) -> bool:
+    """Is there anything to do before training?"""
+    return bool(flags.gradinit or flags.gradinit_scales is not None)
+
+
+def check_flags(flags: GradInitConfig, run: RunConfig) -> None:
+    """Everything that can be known to fail before data are read.
+
+    Raises:
+        GradInitError: a value out of range, or a way of training that is not supported.
+    """
+    spread = run.distributed_training
+    if spread.ddp_backend == "fully_sharded":
+        raise GradInitError(
+            "--ddp-backend fully_sharded: GradInit needs whole parameters and FSDP shards them; "
+            "use --ddp-backend legacy_ddp, or leave out --gradinit"
+        )
+    if run.common.tpu:
+        raise GradInitError("--tpu: GradInit does not run on TPUs; leave out --gradinit")
+    if run.common.model_parallel_size > 1 or spread.pipeline_model_parallel:
+        raise GradInitError(
+            "--model-parallel-size or --pipeline-model-parallel: GradInit needs the whole model "
+            "on one device; train without model parallelism, or leave out --gradinit"
+        )
+    if spread.distributed_world_size > 1:
+        raise GradInitError(
+            f"--distributed-world-size {spread.distributed_world_size}: GradInit runs on one "
+            "process only; give --distributed-world-size 1"
+        )
+    if flags.gradinit_max_tokens is not None and flags.gradinit_max_tokens <= 0:
+        raise GradInitError(
+            f"--gradinit-max-tokens: found {flags.gradinit_max_tokens}; give a number above 0"
+        )
+    if flags.gradinit_scales is not None:
+        records.read_scales(Path(flags.gradinit_scales))
+    settings_of(flags, run)
+
+
+def settings_of(flags: GradInitConfig, run: RunConfig) -> Settings:
+    """The flags, with what is not given taken from the run.
+
+    Raises:
+        GradInitError: a value out of range.
+    """
+    eta = flags.gradinit_eta
+    given = {
+        **given_settings(flags),
+        "algorithm": _algorithm(flags, run),
+        "betas": _betas(flags.gradinit_betas),
+        "eta": run.optimization.lr[0] if eta is None else eta,
+        "weight_decay": getattr(run.optimizer, "weight_decay", 0.0),
+        "clip_norm": run.optimization.clip_norm,
+        "early_stop": not flags.gradinit_no_early_stop,
+        "seed": run.common.seed,
+    }
+    return Settings.of(**given)
+
+
+def optimizer_name(run: RunConfig) -> str:
+    """The run's --optimizer."""
+    return run.optimizer._name
+
+
+def optimizer_config(run: RunConfig) -> dict[str, Any]:
+    """The hyper-parameters that the run's optimizer would be built with, JSON-ready."""
+    one = nn.Parameter(torch.zeros(1))
+    return dict(optim.build_optimizer(run.optimizer, [one]).optimizer_config)
+
+
+def run_optimizer(run: RunConfig, settings: Settings) -> MakeOptimizer:
+    """Builds the run's own optimizer, in fp32, at learning rate η."""
+
+    def make(params: list[nn.Parameter]) -> torch.optim.Optimizer:
+        wrapper = optim.build_optimizer(run.optimizer, params)
+        wrapper.set_lr(settings.eta)
+        return wrapper.optimizer
+
+    return make
+
+
+def _algorithm(flags: GradInitConfig, run: RunConfig) -> str:
+    if flags.gradinit_algorithm != "auto":
+        return str(flags.gradinit_algorithm)
+    name = optimizer_name(run)
+    if flags.gradinit_objective == "paper" and name not in FAMILIES:
+        raise GradInitError(
+            f"--gradinit-algorithm auto: the first step of --optimizer {name} is not known in "
+            "closed form; give adam or sgd, or --gradinit-objective multistep, which steps it"
+        )
+    return FAMILIES.get(name, "adam")
+
+
+def _betas(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(beta) for beta in ast.literal_eval(text))
+    except (ValueError, SyntaxError, TypeError) as error:
+        raise GradInitError(
+            f"--gradinit-betas: found {text}; give two numbers, as '(0.9, 0.98)'"
+        ) from error

@@ -1,0 +1,3 @@
+"""fairseq tasks that run GradInit before the first update."""
+
+from . import language_modeling, translation  # noqa: F401

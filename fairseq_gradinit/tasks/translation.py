@@ -1,0 +1,29 @@
+"""`translation_gradinit`, and `translation` itself once the user-dir is loaded."""
+
+from dataclasses import dataclass
+
+from fairseq.tasks import TASK_DATACLASS_REGISTRY, TASK_REGISTRY, register_task
+from fairseq.tasks.translation import TranslationConfig, TranslationTask
+
+from ..config import GradInitConfig
+from .hook import GradInitHook
+
+
+@dataclass
+class TranslationGradInitConfig(TranslationConfig, GradInitConfig):
+    """fairseq's translation with the flags of GradInit."""
+
+
+@register_task("translation_gradinit", dataclass=TranslationGradInitConfig)
+class TranslationGradInitTask(GradInitHook, TranslationTask):
+    """fairseq's translation task; without --gradinit it does what the stock task does."""
+
+
+# So that --gradinit works with no --task. Checkpoints still say `translation`, and decode
+# where this package is not installed.
+del TASK_REGISTRY["translation"], TASK_DATACLASS_REGISTRY["translation"]
+
+
+@register_task("translation", dataclass=TranslationGradInitConfig)
+class DefaultTranslationTask(TranslationGradInitTask):
+    """`translation_gradinit` under the stock name."""
