@@ -11,7 +11,7 @@ from typing import NoReturn
 from rich.console import Console
 
 from . import live
-from .cell import FAILED, MISSING, RUNNING, cell_of, status, train_command
+from .cell import FAILED, cell_of, status, train_command
 from .engine import run_grid
 from .errors import CellInterrupted, GridError, nearest
 from .grid import Grid, claim, load, points
@@ -45,35 +45,76 @@ def parser() -> Parser:
     add = run.add_argument
     add("--out", type=Path, required=True, help="folder of the grid")
     add("--data", help="folder with data-bin/ and raw/, as data_prep leaves it")
-    add("--axis", action="append", default=[], metavar="NAME=V1,V2", help="lr, beta1, beta2, "
-        "momentum, init, warmup (updates), seed, depth (layers), or any fairseq-train flag")
-    add("--init", action="append", default=[], metavar="NAME=FLAGS",
-        help="fairseq-train flags that a value of the axis init stands for")
+    add(
+        "--axis",
+        action="append",
+        default=[],
+        metavar="NAME=V1,V2",
+        help="lr, beta1, beta2, "
+        "momentum, init, warmup (updates), seed, depth (layers), or any fairseq-train flag",
+    )
+    add(
+        "--init",
+        action="append",
+        default=[],
+        metavar="NAME=FLAGS",
+        help="fairseq-train flags that a value of the axis init stands for",
+    )
     add("--generate-flags", default="--beam 5", metavar="FLAGS", help="of fairseq-generate")
     add("--average", type=int, default=0, metavar="N", help="average the last N checkpoints")
-    add("--checkpoint", choices=("last", "best"), default="last",
-        help="which one to decode without --average")
+    add(
+        "--checkpoint",
+        choices=("last", "best"),
+        default="last",
+        help="which one to decode without --average",
+    )
     add("--subset", default="test", help="split to decode and score (default: test)")
     add("--reference", default="", metavar="FILE", help="default: DATA/raw/SUBSET.TARGET")
     add("--tokenized", action="store_true", help="also tokenized lower-cased BLEU")
     add("--cluster", choices=("local", "slurm", "debug"), default="local")
     add("--jobs", type=int, default=1, metavar="N", help="cells at a time (default: 1)")
-    add("--gpus", type=int, default=0, metavar="N",
-        help="local: GPUs shared out over the jobs; slurm: GPUs of a job")
+    add(
+        "--gpus",
+        type=int,
+        default=0,
+        metavar="N",
+        help="local: GPUs shared out over the jobs; slurm: GPUs of a job",
+    )
     add("--partition", default="", help="slurm")
     add("--minutes", type=int, default=60, help="slurm: time limit of a cell")
     add("--cpus", type=int, default=1, help="slurm: cores of a cell")
-    add("--setup", action="append", default=[], metavar="LINE", help="slurm: shell line to run "
-        "before the job, such as the activation of an environment")
-    add("--early-stop", type=int, default=0, metavar="UPDATE", help="from this update on, end a "
-        "run whose valid loss is not below the unigram plateau (default: never)")
+    add(
+        "--setup",
+        action="append",
+        default=[],
+        metavar="LINE",
+        help="slurm: shell line to run before the job, such as the activation of an environment",
+    )
+    add(
+        "--early-stop",
+        type=int,
+        default=0,
+        metavar="UPDATE",
+        help="from this update on, end a "
+        "run whose valid loss is not below the unigram plateau (default: never)",
+    )
     add("--keep-checkpoints", action="store_true", help="do not delete them after scoring")
-    add("--cell-seconds", type=float, default=0.0, metavar="S",
-        help="for the estimate of --dry-run, until a cell has finished")
+    add(
+        "--cell-seconds",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="for the estimate of --dry-run, until a cell has finished",
+    )
     add("--dry-run", action="store_true", help="print cells, commands and an estimate; run nothing")
     add("flags", nargs="*", metavar="-- FAIRSEQ-TRAIN FLAGS", help="shared by all cells")
     show = commands.add_parser("status", help="one line per cell", allow_abbrev=False)
     show.add_argument("out", type=Path, help="folder of the grid")
+    overview = commands.add_parser(
+        "overview", help="a table on the terminal and one picture", allow_abbrev=False
+    )
+    overview.add_argument("out", type=Path, help="folder of the grid")
+    overview.add_argument("--to", type=Path, help="the PNG (default: OUT/overview.png)")
     report = commands.add_parser("report", help="tables, figures, report.html", allow_abbrev=False)
     report.add_argument("out", type=Path, help="folder of the grid")
     report.add_argument("--to", type=Path, help="folder of the report (default: OUT/report)")
@@ -88,7 +129,11 @@ def main(arguments: list[str] | None = None) -> int:
             return _run(args)
         if args.command == "status":
             return _status(args.out)
-        return 0
+        # matplotlib takes seconds to import: only what draws does.
+        from . import report
+
+        draw = report.overview if args.command == "overview" else report.report
+        return draw(args.out, args.to, Console())
     except (GridError, CellInterrupted) as error:
         print(f"recipes.engine: {error}", file=sys.stderr)
         return 2
@@ -153,6 +198,3 @@ def _status(folder: Path) -> int:
         state, reason = status(cell_of(folder, point))
         print(f"{point.name}\t{state}\t{reason}".rstrip())
     return 0
-
-
-__all__ = ["FAILED", "MISSING", "RUNNING", "main"]

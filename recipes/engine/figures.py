@@ -21,8 +21,15 @@ COLOURS = ["#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 STYLES = ["-", "--", ":", "-."]
 MAP = "cividis"
 # Fixed: the same scores give the same bytes, so a committed figure changes only with its data.
-plt.rcParams.update({"svg.hashsalt": "grid", "svg.fonttype": "path", "font.size": 9,
-                     "hatch.linewidth": 0.6, "savefig.dpi": 130})
+plt.rcParams.update(
+    {
+        "svg.hashsalt": "grid",
+        "svg.fonttype": "path",
+        "font.size": 9,
+        "hatch.linewidth": 0.6,
+        "savefig.dpi": 130,
+    }
+)
 
 
 def save(figure: Figure, stem: Path) -> None:
@@ -51,9 +58,16 @@ def heat_maps(grid: Grid, rows: list[Row]) -> Figure | None:
     further = list(dict.fromkeys(group.at[2:] for group in groups.values()))
     inits = inits_of(grid)
     across, down = grid.axes[axes[0]], grid.axes[axes[1]]
-    size = (1.2 + 0.62 * len(across) * len(inits) + 0.9, 1.1 + 0.5 * len(down) * len(further))
-    figure, panels = plt.subplots(len(further), len(inits), figsize=(max(size[0], 6), max(size[1], 2.4)),
-                                  squeeze=False, sharey=True, layout="constrained")
+    width = max(6.0, 2.1 + 0.62 * len(across) * len(inits))
+    height = max(2.4, 1.1 + 0.5 * len(down) * len(further))
+    figure, panels = plt.subplots(
+        len(further),
+        len(inits),
+        figsize=(width, height),
+        squeeze=False,
+        sharey=True,
+        layout="constrained",
+    )
     top = max([g.bleu for g in groups.values() if not math.isnan(g.bleu)], default=1.0)
     for line, rest in enumerate(further):
         for column, init in enumerate(inits):
@@ -83,14 +97,32 @@ def _mark(
                 panel.text(x, y, group.rows[0].status, ha="center", va="center", fontsize=6)
                 continue
             dark = group.bleu < 0.6 * top
-            panel.text(x, y, f"{group.bleu:.1f}", ha="center", va="center", fontsize=8,
-                       color="white" if dark else "black")
+            panel.text(
+                x,
+                y,
+                f"{group.bleu:.1f}",
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white" if dark else "black",
+            )
             if not group.trains:
-                panel.add_patch(Rectangle(corner, 1, 1, fill=False, hatch="////",
-                                          edgecolor="#bbbbbb", linewidth=0))
+                panel.add_patch(
+                    Rectangle(
+                        corner, 1, 1, fill=False, hatch="////", edgecolor="#bbbbbb", linewidth=0
+                    )
+                )
             if group is chosen:
-                panel.add_patch(Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, fill=False,
-                                          edgecolor="#D55E00", linewidth=2))
+                panel.add_patch(
+                    Rectangle(
+                        (x - 0.46, y - 0.46),
+                        0.92,
+                        0.92,
+                        fill=False,
+                        edgecolor="#D55E00",
+                        linewidth=2,
+                    )
+                )
 
 
 def trainability(grid: Grid, rows: list[Row]) -> Figure | None:
@@ -112,12 +144,20 @@ def trainability(grid: Grid, rows: list[Row]) -> Figure | None:
         shift = 0.12 * (index - (len(inits) - 1) / 2)  # lines that coincide stay visible
         highest = []
         for tick in ticks:
-            good = [float(g.at[0]) for g in groups.values()
-                    if g.init == init and g.trains and (not second or g.at[1] == tick)]
+            good = [
+                float(g.at[0])
+                for g in groups.values()
+                if g.init == init and g.trains and (not second or g.at[1] == tick)
+            ]
             highest.append(max(good, default=rates[0] / 2))
-        panel.plot([x + shift for x in range(len(ticks))], highest, label=init,
-                   color=colour(grid, init), marker="os^Dv"[index % 5],
-                   linestyle=STYLES[index % 4])
+        panel.plot(
+            [x + shift for x in range(len(ticks))],
+            highest,
+            label=init,
+            color=colour(grid, init),
+            marker="os^Dv"[index % 5],
+            linestyle=STYLES[index % 4],
+        )
     panel.set_yscale("log")
     panel.set_yticks([rates[0] / 2, *rates], ["none", *(f"{rate:g}" for rate in rates)])
     panel.minorticks_off()
@@ -128,41 +168,65 @@ def trainability(grid: Grid, rows: list[Row]) -> Figure | None:
     return figure
 
 
-def learning_curves(grid: Grid, rows: list[Row], log_y: bool = False) -> Figure:
+def learning_curves(grid: Grid, rows: list[Row]) -> Figure:
     """Validation loss over updates; one panel per init when there are many cells."""
-    axes = coordinates(grid)
     inits = inits_of(grid)
-    few = len(rows) <= 2 * len(inits)
-    count = 1 if few else len(inits)
-    figure, panels = plt.subplots(1, count, figsize=(2.2 + 3 * count, 3.4), squeeze=False,
-                                  sharey=True, layout="constrained")
-    rates = grid.axes[axes[0]] if axes else [""]
-    highest = max([p["nll"] for r in rows for p in _valid(r)[:1]], default=12.0) + 0.5
+    count = 1 if _few(grid, rows) else len(inits)
+    figure, panels = plt.subplots(
+        1, count, figsize=(2.2 + 3 * count, 3.4), squeeze=False, sharey=True, layout="constrained"
+    )
+    draw_curves(list(panels[0]), grid, rows)
+    return figure
+
+
+def _few(grid: Grid, rows: list[Row]) -> bool:
+    return len(rows) <= 2 * len(inits_of(grid))
+
+
+def draw_curves(panels: list[Axes], grid: Grid, rows: list[Row]) -> None:
+    """Curves on one panel (colour is the init) or on one per init (colour is the first axis)."""
+    axes, inits, few = coordinates(grid), inits_of(grid), _few(grid, rows)
+    highest = max([p["nll"] for row in rows for p in _valid(row)[:1]], default=12.0) + 0.5
     for row in rows:
-        panel = panels[0][0 if few else inits.index(row.init)]
+        # A diverged loss leaves the picture at its upper edge and does not squeeze the others.
         drawn = [(p["update"], min(p["nll"], highest)) for p in _valid(row)]
         if not drawn:
             continue
-        place = rates.index(row.values[axes[0]]) if axes else 0
-        shade = plt.get_cmap(MAP)(0.9 * place / max(len(rates) - 1, 1))
-        second = grid.axes[axes[1]].index(row.values[axes[1]]) if len(axes) > 1 else 0
+        panel = panels[0 if few else inits.index(row.init)]
+        places = [grid.axes[axis].index(row.values[axis]) for axis in axes]
+        shade = (
+            plt.get_cmap(MAP)(0.9 * places[0] / max(len(grid.axes[axes[0]]) - 1, 1))
+            if (places)
+            else colour(grid, row.init)
+        )
+        second = places[1] if len(places) > 1 else 0
         label = row.init if few else f"{axes[0]} {row.values[axes[0]]}"
-        panel.plot(*zip(*drawn), color=colour(grid, row.init) if few else shade,
-                   linestyle=STYLES[second % 4], label=label if not second else None, linewidth=1.2)
+        panel.plot(
+            *zip(*drawn),
+            color=colour(grid, row.init) if few else shade,
+            linewidth=1.2,
+            linestyle=STYLES[second % 4],
+            label=label if not second else None,
+        )
         if not row.trains:
-            panel.plot(*drawn[-1], marker="x", color="#D55E00", markersize=7)
+            panel.plot(*drawn[-1], marker="x", color="black", markersize=7)
     plateau = next((row.score["plateau"] for row in rows if row.score), None)
-    for index, panel in enumerate(panels[0]):
+    for index, panel in enumerate(panels):
         if plateau is not None:
             panel.axhline(plateau, color="grey", linewidth=0.8, linestyle=":")
-            panel.annotate("unigram plateau", (1, plateau), xycoords=("axes fraction", "data"),
-                           ha="right", va="bottom", fontsize=7, color="grey")
+            panel.annotate(
+                "unigram plateau",
+                (1, plateau),
+                xycoords=("axes fraction", "data"),
+                ha="right",
+                va="bottom",
+                fontsize=7,
+                color="grey",
+            )
         panel.set_xlabel("updates")
         panel.legend(fontsize=7)
-        if not few:
-            panel.set_title(inits[index])
-    panels[0][0].set_ylabel("validation loss (bits per token)")
-    return figure
+        panel.set_title("validation loss (× diverged)" if few else inits[index])
+    panels[0].set_ylabel("bits per token")
 
 
 def _valid(row: Row) -> list[dict[str, float]]:

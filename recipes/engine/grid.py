@@ -82,7 +82,7 @@ class Point:
 
 
 def points(grid: Grid) -> list[Point]:
-    """All cells, in the order of the axes; GridError when an axis is empty or two cells coincide."""
+    """All cells, in grid order; GridError when an axis is empty or two cells coincide."""
     check_axes(grid)
     found: dict[str, Point] = {}
     for combination in itertools.product(*grid.axes.values()):
@@ -190,9 +190,10 @@ def _check_same(old: dict[str, Any], new: dict[str, Any], folder: Path) -> None:
     for key in new:
         if key == "axes" or old.get(key) == new[key]:
             continue
-        if key == "inits":  # an init that only the new grid has comes with its new cells
-            if all(new[key].get(name) == flags for name, flags in old.get(key, {}).items()):
-                continue
+        # An init that only the new grid has comes with its new cells.
+        known = old.get(key) or {}
+        if key == "inits" and all(new[key].get(name) == known[name] for name in known):
+            continue
         raise GridError(
             f"--out {folder}: made by another grid ({key} was {_show(old.get(key))}, "
             f"now {_show(new[key])}); {remedy}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ def score(grid: Grid, cell: Cell, plateau: float) -> None:
     elif result["status"] == DONE and result["bleu"]["score"] < DIVERGED_BLEU:
         result.update(status=DIVERGED, reason=f"BLEU below {DIVERGED_BLEU:g}")
     speeds = sorted(point.pop("ups") for point in curves["train"])
+    for point in [*curves["train"], *curves["valid"]]:
+        point["nll"] = point["nll"] if math.isfinite(point["nll"]) else None  # JSON has no NaN
     result.update(
         plateau=plateau,
         curves=curves,

@@ -87,8 +87,9 @@ def markdown(grid: Grid, rows: list[Row]) -> str:
         mine = {group.at: group for group in groups.values() if group.init == init}
         chosen = best(list(mine.values()))
         parts.append(f"### {init}\n")
-        parts.append(f"| {' / '.join(axes[1:])} \\ {axes[0] if axes else ''} | " +
-                     " | ".join(across) + " |")
+        parts.append(
+            f"| {' / '.join(axes[1:])} \\ {axes[0] if axes else ''} | " + " | ".join(across) + " |"
+        )
         parts.append("| --- |" + " ---: |" * len(across))
         for down in dict.fromkeys(at[1:] for at in mine):
             texts = [_bold(mine[(value, *down)], chosen) for value in across]
@@ -96,11 +97,17 @@ def markdown(grid: Grid, rows: list[Row]) -> str:
         if not across:
             parts.append(f"| {cell_text(mine[()])} |")
         parts.append("")
-    signatures = {row.score["bleu"]["signature"] for row in rows if row.score}
-    parts.append(f"BLEU on {grid.subset}, sacreBLEU `{'`, `'.join(sorted(signatures))}`. Bold: "
-                 "lowest validation loss of the init. Diverged: loss not finite or not below the "
-                 "unigram plateau at the end, or BLEU below 1 (its BLEU in parentheses).\n")
+    parts.append(
+        f"BLEU on {grid.subset}, sacreBLEU `{'`, `'.join(signatures(rows))}`. Bold: "
+        "lowest validation loss of the init. Diverged: loss not finite or not below the "
+        "unigram plateau at the end, or BLEU below 1 (its BLEU in parentheses).\n"
+    )
     return "\n".join(parts)
+
+
+def signatures(rows: list[Row]) -> list[str]:
+    """sacreBLEU's signatures of all results: one, unless versions were mixed."""
+    return sorted({row.score["bleu"]["signature"] for row in rows if row.score})
 
 
 def _bold(group: Group, chosen: Group | None) -> str:
@@ -113,9 +120,19 @@ def terminal(grid: Grid, rows: list[Row]) -> Table:
     axes = list(grid.axes)
     table = Table(*axes, "status", "BLEU", "chrF", "valid perplexity", "minutes", "why")
     for row in rows:
-        seconds = sum(row.score["seconds"][name] or 0 for name in ("train", "decode")) if (
-            row.score) else math.nan
+        seconds = (
+            sum(row.score["seconds"][name] or 0 for name in ("train", "decode"))
+            if (row.score)
+            else math.nan
+        )
         status = "trains" if row.status == DONE else MARKS[row.status]
-        table.add_row(*row.at(axes), status, number(row.bleu), number(row.chrf),
-                      perplexity(row), number(seconds / 60, 1), row.reason)
+        table.add_row(
+            *row.at(axes),
+            status,
+            number(row.bleu),
+            number(row.chrf),
+            perplexity(row),
+            number(seconds / 60, 1),
+            row.reason,
+        )
     return table

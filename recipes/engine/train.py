@@ -56,9 +56,7 @@ def train(grid: Grid, point: Point, cell: Cell, lock: int, early_stop: EarlyStop
         return logs.is_stuck(late, early_stop.plateau)
 
     command = train_command(grid, point, cell)
-    code = process.run(
-        command, cell.train_log, lock, environment(grid, point), watch, append=True
-    )
+    code = process.run(command, cell.train_log, lock, environment(grid, point), watch, append=True)
     outcome = TRAINED
     if code == process.STOPPED:
         outcome = f"stopped early after update {logs.last_update(cell.train_log)}: {STUCK}"

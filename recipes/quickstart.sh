@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Does a Post-LN Transformer train without learning-rate warmup, and does GradInit mend it?
+#
+#   recipes/quickstart.sh --out outputs/quickstart
+#
+#   --out DIR       where everything goes (run again to continue a stopped run)
+#   --raw-dir DIR   use local corpus files, no download (default: $GRADINIT_RAW_DIR)
+#   --jobs N        trainings at a time (default: the cores there are, at most 3)
+#
+# A grid of three cells: the same 6+6-layer Post-LN model, data, seed and learning rate, trained
+# without warmup, without warmup but with GradInit, and with warmup. Ends with a table and a PNG.
+# Time: not yet run. Expected: not yet run.
+
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+JOBS="$(most_jobs 3)"
+recipe "out raw-dir jobs" "$@"
+
+bash data_prep/quickstart_de_en.sh --out "${OUT}/data" ${RAW_DIR:+--raw-dir "${RAW_DIR}"}
+
+model=(
+  --task translation --source-lang de --target-lang en
+  --arch transformer --encoder-layers 6 --decoder-layers 6 --share-all-embeddings
+  --encoder-embed-dim 64 --encoder-ffn-embed-dim 128 --encoder-attention-heads 2
+  --decoder-embed-dim 64 --decoder-ffn-embed-dim 128 --decoder-attention-heads 2
+)
+training=(
+  --optimizer adam --adam-betas '(0.9, 0.98)' --lr 4e-3 --clip-norm 0 --dropout 0.1
+  --criterion label_smoothed_cross_entropy --label-smoothing 0.1
+  --max-tokens 1024 --max-update 800 --seed 1
+)
+saving=(
+  --validate-interval-updates 100 --save-interval-updates 200 --keep-interval-updates 1
+  --no-epoch-checkpoints --log-interval 50 --num-workers 0
+)
+
+# The longest cell first, so that two cores end at about the same time.
+engine run --out "${OUT}/grid" --data "${OUT}/data" --jobs "${JOBS}" \
+  --axis init=gradinit,none,warmup \
+  --init none="--lr-scheduler fixed" \
+  --init gradinit="--lr-scheduler fixed --user-dir fairseq_gradinit --gradinit" \
+  --init warmup="--lr-scheduler inverse_sqrt --warmup-updates 300" \
+  --generate-flags "--beam 5 --remove-bpe sentencepiece --max-tokens 4000" \
+  -- "${model[@]}" "${training[@]}" "${saving[@]}"
+engine overview "${OUT}/grid" --to "${OUT}/quickstart.png"
