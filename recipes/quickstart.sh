@@ -5,7 +5,7 @@
 #
 #   --out DIR       where everything goes (run again to continue a stopped run)
 #   --raw-dir DIR   use local corpus files, no download (default: $GRADINIT_RAW_DIR)
-#   --jobs N        trainings at a time (default: the cores there are, at most 3)
+#   --jobs N        trainings at a time (default: the cores there are)
 #
 # A grid of three cells: the same 6+6-layer Post-LN model, data, seed and learning rate, trained
 # without warmup, without warmup but with GradInit, and with warmup. Ends with a table and a PNG.
@@ -13,11 +13,8 @@
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-
-JOBS="$(most_jobs 3)"
-recipe "out raw-dir jobs" "$@"
-
-bash data_prep/quickstart_de_en.sh --out "${OUT}/data" ${RAW_DIR:+--raw-dir "${RAW_DIR}"}
+recipe "$@"
+prepare quickstart_de_en.sh
 
 model=(
   --task translation --source-lang de --target-lang en
@@ -36,11 +33,11 @@ saving=(
 )
 
 # The longest cell first, so that two cores end at about the same time.
-engine run --out "${OUT}/grid" --data "${OUT}/data" --jobs "${JOBS}" \
+engine run --out "${OUT}/grid" --data "${DATA}" --jobs "${JOBS}" \
   --axis init=gradinit,none,warmup \
   --init none="--lr-scheduler fixed" \
   --init gradinit="--lr-scheduler fixed --user-dir fairseq_gradinit --gradinit" \
   --init warmup="--lr-scheduler inverse_sqrt --warmup-updates 300" \
-  --generate-flags "--beam 5 --remove-bpe sentencepiece --max-tokens 4000" \
-  -- "${model[@]}" "${training[@]}" "${saving[@]}"
-engine overview "${OUT}/grid" --to "${OUT}/quickstart.png"
+  --generate-flags "--beam 5 --remove-bpe sentencepiece --max-tokens 4000 --max-len-a 1 --max-len-b 20" \
+  ${DRY_RUN:+--dry-run} -- "${model[@]}" "${training[@]}" "${saving[@]}"
+[[ -n "${DRY_RUN}" ]] || engine overview "${OUT}/grid" --to "${OUT}/quickstart.png"

@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 from .errors import GridError, nearest
-from .grid import Grid, Point, train_flags
+from .grid import KNOWN_AXES, Grid, Point, train_flags
 
 
 def check(grid: Grid, points: list[Point]) -> None:
@@ -45,7 +45,8 @@ def problem(flags: list[str]) -> str:
     unknown = [flag for flag in unknown if flag.startswith("-")]
     if not unknown:
         return ""
-    known = [flag for flag in parser._option_string_actions if flag.startswith("--")]
+    axes = [f"--{axis}" for axis in KNOWN_AXES]  # an axis mistyped is passed on as a flag
+    known = [*axes, *(flag for flag in parser._option_string_actions if flag.startswith("--"))]
     return f"fairseq-train has no {unknown[0]}{nearest(unknown[0], known)}"
 
 
