@@ -40,7 +40,10 @@ def check_flags(flags: GradInitConfig, run: RunConfig) -> None:
             "use --ddp-backend legacy_ddp, or leave out --gradinit"
         )
     if run.common.tpu:
-        raise GradInitError("--tpu: GradInit does not run on TPUs; leave out --gradinit")
+        raise GradInitError(
+            "--tpu (which fairseq-train turns on for --bf16): GradInit does not run on TPUs; use "
+            "--fp16, or fairseq-hydra-train with common.bf16=true, or leave out --gradinit"
+        )
     if run.common.model_parallel_size > 1 or spread.pipeline_model_parallel:
         raise GradInitError(
             "--model-parallel-size or --pipeline-model-parallel: GradInit needs the whole model "

@@ -1,0 +1,89 @@
+"""fairseq's commands, in this process (fast) or in one of their own (stock fairseq, exit codes)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from fairseq import checkpoint_utils, options
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq.distributed.utils import call_main
+from fairseq_cli import train as fairseq_train
+
+ROOT = Path(__file__).parent.parent
+USER_DIR = ["--user-dir", str(ROOT / "fairseq_gradinit")]
+TINY_MODEL = [
+    "--arch=transformer",
+    "--share-all-embeddings",
+    "--criterion=label_smoothed_cross_entropy",
+    "--label-smoothing=0.1",
+    *(
+        f"--{side}-{what}"
+        for side in ("encoder", "decoder")
+        for what in ("layers=2", "embed-dim=16", "ffn-embed-dim=32", "attention-heads=2")
+    ),
+]
+ADAM = ["--optimizer=adam", "--adam-betas=(0.9, 0.98)", "--lr=1e-3"]
+
+
+def train_arguments(data: Path, save_dir: Path, *flags: str, user_dir: bool = True) -> list[str]:
+    """A complete fairseq-train command line; `flags` override."""
+    return [
+        str(data),
+        *(USER_DIR if user_dir else []),
+        f"--save-dir={save_dir}",
+        *TINY_MODEL,
+        *ADAM,
+        "--lr-scheduler=fixed",
+        "--max-tokens=300",
+        "--max-update=1",
+        "--cpu",
+        "--num-workers=0",
+        "--no-progress-bar",
+        "--no-epoch-checkpoints",
+        *flags,
+    ]
+
+
+def train(data: Path, save_dir: Path, *flags: str) -> None:
+    """fairseq-train in this process. Raises what it raises.
+
+    A flag such as `common.bf16=true` is set as fairseq-hydra-train sets it: fairseq-train itself
+    takes --bf16 for a TPU.
+    """
+    hydra = [flag for flag in flags if not flag.startswith("-")]
+    run(train_arguments(data, save_dir, *(f for f in flags if f not in hydra)), hydra)
+
+
+def run(arguments: list[str], hydra: list[str] | None = None) -> None:
+    """fairseq-train of a complete command line in this process."""
+    args = options.parse_args_and_arch(options.get_training_parser(), arguments)
+    config = convert_namespace_to_omegaconf(args)
+    config.merge_with_dotlist(hydra or [])
+    call_main(config, fairseq_train.main)
+
+
+def command(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`fairseq-NAME ARGUMENTS` in a process of its own, outside the project's folder."""
+    return subprocess.run(
+        [sys.executable, "-m", f"fairseq_cli.{name}", *arguments],
+        capture_output=True,
+        text=True,
+        cwd="/",
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        check=False,
+    )
+
+
+def checkpoint(save_dir: Path, name: str = "checkpoint_last.pt") -> dict[str, Any]:
+    """A checkpoint's content, through fairseq's own loader."""
+    return checkpoint_utils.load_checkpoint_to_cpu(str(save_dir / name))
+
+
+def norms(weights: dict[str, torch.Tensor]) -> dict[str, float]:
+    """‖·‖₂ per tensor of a state dict."""
+    return {name: float(value.float().norm()) for name, value in weights.items()}

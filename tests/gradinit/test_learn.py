@@ -1,0 +1,253 @@
+"""Properties of `learn_scales`: what it promises of the model, and what it refuses."""
+
+import copy
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from toy_models import ToyTransformer, random_batches
+
+from fairseq_gradinit.gradinit import GradInitError, Settings, learn_scales
+
+OBJECTIVES = pytest.mark.parametrize("objective", ["paper", "multistep"])
+
+
+def settings_of(objective, iters, **given):
+    lookahead = 1 if objective == "paper" else 3
+    return Settings.of(objective, iters=iters, lookahead=lookahead, **given)
+
+
+def learn(model, settings, seed=0, **hooks):
+    batches = random_batches(settings.iters * (settings.lookahead + 1), seed)
+    return learn_scales(model, model, batches, settings, **hooks)
+
+
+@OBJECTIVES
+def test_zero_iterations_are_the_identity(objective):
+    model = ToyTransformer(seed=1).float()
+    before = copy.deepcopy(model.state_dict())
+    learned = learn(model, settings_of(objective, iters=0))
+    assert set(learned.scales) == {1.0}
+    assert learned.norms_before == learned.norms_after
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+@OBJECTIVES
+@pytest.mark.parametrize("algorithm", ["adam", "sgd"])
+def test_learned_scales_lower_what_they_are_meant_to(objective, algorithm):
+    """The look-ahead loss on fresh batches falls; γ is respected at the end."""
+    eta = {"adam": 0.01, "sgd": 0.1}[algorithm]
+    losses = []
+    learn(
+        ToyTransformer(seed=1),
+        settings_of(objective, 60, algorithm=algorithm, eta=eta, lr=0.02, gamma=1e6),
+        on_iteration=lambda record: losses.append(record.lookahead_loss),
+    )
+    assert np.mean(losses[-10:]) < np.mean(losses[:10]) - 0.05
+
+
+def test_constraint_brings_the_norm_under_its_bound():
+    norms = []
+    model = ToyTransformer(seed=1)
+    learn(model, settings_of("paper", 1), on_iteration=lambda r: norms.append(r.gradient_norm))
+    bound = 0.5 * norms[0]
+    norms.clear()
+    learn(
+        ToyTransformer(seed=1),
+        settings_of("paper", 120, gamma=bound, lr=0.01),
+        on_iteration=lambda record: norms.append(record.gradient_norm),
+    )
+    assert np.mean(norms[:5]) > 1.5 * bound
+    assert np.mean(norms[-10:]) < 1.1 * bound
+
+
+@OBJECTIVES
+def test_everything_but_the_values_is_left_as_it_was(objective):
+    model = ToyTransformer(seed=1)
+    model.train()
+    model.encoder.eval()  # a mixed mode must come back mixed
+    modes = {name: module.training for name, module in model.named_modules()}
+    identities = [id(p) for p in model.parameters()]
+    for seed_all in (random.seed, np.random.seed, torch.manual_seed):
+        seed_all(7)
+    expected = random.random(), np.random.rand(), torch.rand(1)
+    for seed_all in (random.seed, np.random.seed, torch.manual_seed):
+        seed_all(7)
+
+    def loss_fn(batch):  # draws from every generator
+        return model(batch) + 0 * (random.random() + np.random.rand() + float(torch.rand(1)))
+
+    settings = settings_of(objective, iters=2)
+    learn_scales(model, loss_fn, random_batches(2 * (settings.lookahead + 1)), settings)
+    assert {name: module.training for name, module in model.named_modules()} == modes
+    assert [id(p) for p in model.parameters()] == identities
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+    assert (random.random(), np.random.rand(), torch.rand(1)) == expected
+
+
+def test_dropout_is_off_while_learning():
+    model = ToyTransformer(seed=1)
+    seen = []
+
+    def loss_fn(batch):
+        seen.append(any(module.training for module in model.modules()))
+        return model(batch)
+
+    learn_scales(model.train(), loss_fn, random_batches(4), settings_of("paper", iters=2))
+    assert seen and not any(seen)
+
+
+@OBJECTIVES
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_sixteen_bit_model_is_learned_in_fp32_and_given_back(objective, dtype):
+    model = ToyTransformer(seed=1).to(dtype)
+    initial = {name: p.detach().clone() for name, p in model.named_parameters()}
+    identities = [id(p) for p in model.parameters()]
+    dtypes = set()
+
+    def loss_fn(batch):
+        dtypes.update(p.dtype for p in model.parameters())
+        return model(batch)
+
+    settings = settings_of(objective, iters=2)
+    learned = learn_scales(model, loss_fn, random_batches(2 * (settings.lookahead + 1)), settings)
+    assert dtypes == {torch.float32}
+    assert {p.dtype for p in model.parameters()} == {dtype}
+    assert [id(p) for p in model.parameters()] == identities
+    for block, scale in zip(learned.blocks, learned.scales):
+        value = dict(model.named_parameters())[block.name]
+        assert torch.equal(value, (initial[block.name].float() * scale).to(dtype)), block.name
+
+
+@OBJECTIVES
+def test_same_seed_same_scales(objective):
+    settings = settings_of(objective, iters=4)
+    runs = [learn(ToyTransformer(seed=1), settings).scales for _ in range(2)]
+    assert runs[0] == runs[1]
+    assert runs[0] != learn(ToyTransformer(seed=1), settings, seed=1).scales
+
+
+@pytest.mark.parametrize("log_space", [False, True])
+def test_bounds_hold(log_space):
+    """A huge learning rate drives every scale against its bounds."""
+    settings = settings_of(
+        "paper",
+        iters=12,
+        lr=50.0,
+        gamma=1e9,
+        log_space=log_space,
+        min_scale=0.25,
+        max_scale=2.0,
+        max_layernorm_scale=3.0,
+        eta=1e-6,
+    )
+    learned = learn(ToyTransformer(seed=1), settings)
+    by_kind = {}
+    for block, scale in zip(learned.blocks, learned.scales):
+        by_kind.setdefault(block.kind, []).append(scale)
+    lowest_bias = 0.25 if log_space else 0.0
+    assert all(lowest_bias <= s <= 2.0 for s in by_kind["bias"])
+    assert all(0.25 <= s <= 3.0 for s in by_kind["layer_norm"])
+    assert all(0.25 <= s <= 2.0 for s in by_kind["weight"] + by_kind["embedding"])
+    reached = {s for scales in by_kind.values() for s in scales}
+    assert reached >= {0.25, 2.0, 3.0, lowest_bias}
+
+
+def test_all_zero_tensor_is_left_alone():
+    model = ToyTransformer(seed=1)
+    learned = learn(model, settings_of("multistep", iters=5))
+    scales = {block.name: scale for block, scale in zip(learned.blocks, learned.scales)}
+    assert scales.pop("encoder.linear1.bias") == 1.0
+    assert not model.encoder.linear1.bias.any()
+    assert 1.0 not in scales.values()
+
+
+def test_parameter_the_loss_does_not_use_keeps_its_scale():
+    model = ToyTransformer(seed=1)
+    model.unused = nn.Parameter(torch.ones(3, dtype=torch.float64))
+    for given in ({"gamma": 1e-9}, {"constraint": "finite-difference", "gamma": 1e-9}, {}):
+        learned = learn(model, settings_of("multistep", iters=2, **given))
+        scales = {block.name: scale for block, scale in zip(learned.blocks, learned.scales)}
+        assert scales["unused"] == 1.0
+
+
+def test_frozen_parameter_is_no_block():
+    model = ToyTransformer(seed=1)
+    model.embedding.weight.requires_grad_(False)
+    learned = learn(model, settings_of("multistep", iters=1))
+    assert "embedding.weight" not in {block.name for block in learned.blocks}
+
+
+def test_each_of_k_batches_is_used_once_in_order():
+    drawn = []
+    model = ToyTransformer(seed=1)
+    numbered = [(i, batch) for i, batch in enumerate(random_batches(8))]
+
+    def loss_fn(numbered_batch):
+        drawn.append(numbered_batch[0])
+        return model(numbered_batch[1])
+
+    learn_scales(model, loss_fn, numbered, settings_of("multistep", iters=2))
+    assert drawn == list(range(8))
+
+
+def explode(at, how):
+    """A loss that goes wrong at its `at`-th call."""
+    calls = []
+    model = ToyTransformer(seed=1)
+
+    def loss_fn(batch):
+        calls.append(1)
+        loss = model(batch)
+        return how(model, loss) if len(calls) == at else loss
+
+    return model, loss_fn
+
+
+@pytest.mark.parametrize(
+    "at, how, says",
+    [
+        (1, lambda m, loss: loss * math.nan, "loss is nan"),
+        (5, lambda m, loss: loss * math.inf, "iteration 1"),
+        (8, lambda m, loss: loss + math.nan, "loss after the look-ahead is nan"),
+        (
+            8,
+            lambda m, loss: loss + 0 * torch.sqrt(0 * m.decoder.linear2.weight).sum(),
+            "block decoder.linear2.weight",
+        ),
+    ],
+)
+def test_not_finite_is_named_and_weights_come_back(at, how, says):
+    model, loss_fn = explode(at, how)
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(GradInitError, match=says) as caught:
+        learn_scales(model, loss_fn, random_batches(12), settings_of("multistep", iters=3))
+    assert "\n" not in str(caught.value) and "--lr" in str(caught.value)
+    assert "iteration" in str(caught.value)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_model_without_parameters_is_refused():
+    with pytest.raises(GradInitError, match="ReLU has no trainable floating-point parameter"):
+        learn_scales(nn.ReLU(), lambda batch: batch, [], settings_of("paper", iters=1))
+
+
+def test_too_few_batches_are_refused():
+    with pytest.raises(GradInitError, match="ran out in iteration 1"):
+        learn_scales(
+            model := ToyTransformer(seed=1), model, random_batches(3), settings_of("paper", 2)
+        )
+
+
+def test_stops_once_settled_and_says_so():
+    """With no learning rate to speak of, everything has settled at once: 50 is the least."""
+    batch = random_batches(1)
+    settings = settings_of("paper", iters=200, lr=1e-12, gamma=1e9)
+    learned = learn_scales(model := ToyTransformer(seed=1), model, batch * 400, settings)
+    assert (learned.iterations, learned.stop_reason) == (50, "settled")
+    settings = settings_of("paper", iters=60, lr=1e-12, gamma=1e9, early_stop=False)
+    learned = learn_scales(model, model, batch * 400, settings)
+    assert (learned.iterations, learned.stop_reason) == (60, "iterations")

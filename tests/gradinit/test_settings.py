@@ -1,0 +1,78 @@
+"""Defaults of the two objectives, γ in units that travel, and what is refused."""
+
+import json
+import math
+
+import pytest
+
+from fairseq_gradinit.gradinit import GradInitError, Settings
+
+
+def test_paper_is_the_published_setting():
+    """γ = 1000 at η = 1e-3 in the released Transformer script."""
+    paper = Settings.of("paper", eta=1e-3)
+    assert paper.norm_bound == pytest.approx(1000)
+    assert (paper.iters, paper.lr, paper.betas, paper.lookahead) == (780, 2.5e-3, (0.9, 0.98), 1)
+    assert (paper.min_scale, paper.max_scale, paper.max_layernorm_scale) == (0.01, math.inf, 100)
+    assert not paper.log_space
+
+
+def test_multistep_has_no_constraint_unless_asked():
+    assert Settings.of().norm_bound is None
+    assert Settings.of(gamma=5.0).norm_bound == 5.0
+    assert Settings.of(predicted_drop=0.5, eta=1e-3).norm_bound == pytest.approx(500)
+
+
+@pytest.mark.parametrize("eta", [1e-4, 1e-2])
+@pytest.mark.parametrize("drop", [0.1, 1.0])
+def test_gamma_is_the_norm_at_which_the_first_step_predicts_the_drop(eta, drop):
+    def bound(**given):
+        return Settings.of("paper", eta=eta, predicted_drop=drop, **given).norm_bound
+
+    assert eta * bound(algorithm="adam") == pytest.approx(drop)  # η‖g‖₁
+    assert eta * bound(algorithm="sgd") ** 2 == pytest.approx(drop)  # η‖g‖₂²
+    normalised = bound(algorithm="sgd", normalize_gradient=True)
+    assert eta * normalised == pytest.approx(drop)  # η‖g‖₂
+
+
+def test_none_means_default_and_json_holds_it_all():
+    assert Settings.of("paper", iters=None) == Settings.of("paper")
+    assert json.loads(json.dumps(Settings.of("paper").as_dict()))["max_scale"] is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"objective": "papr"},
+        {"algorithm": "adm"},
+        {"constraint": "exactly"},
+        {"eta": 0.0},
+        {"eta": -1e-3},
+        {"eta": math.nan},
+        {"lr": -1.0},
+        {"lr": math.inf},
+        {"gamma": 0.0},
+        {"predicted_drop": -1.0},
+        {"iters": -1},
+        {"lookahead": 0},
+        {"objective": "paper", "lookahead": 2},
+        {"betas": (0.9, 1.0)},
+        {"betas": (0.9,)},
+        {"min_scale": 0.0},
+        {"min_scale": 2.0},
+        {"max_scale": 0.5},
+        {"max_layernorm_scale": 0.5},
+        {"weight_decay": -0.1},
+        {"clip_norm": -1.0},
+    ],
+    ids=str,
+)
+def test_bad_value_is_one_line_with_flag_value_and_remedy(given):
+    with pytest.raises(GradInitError) as caught:
+        Settings.of(**given)
+    message = str(caught.value)
+    assert "\n" not in message and "; give " in message
+    assert any(
+        "--gradinit-" + name.replace("_", "-") in message or "scale" in name for name in given
+    )
+    assert "found" in message
