@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -32,10 +33,26 @@ def _positive(text: str) -> int:
     return value
 
 
+def _ratio(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if value != 0 and not 1 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a length ratio of 1 or more (0: any)")
+    return value
+
+
+def _language(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z]{2,3}([_-][A-Za-z0-9]+)*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a language code such as de or pt_BR")
+    return text
+
+
 def _parser() -> argparse.ArgumentParser:
     shared = _Parser(add_help=False)
     shared.add_argument("--out", type=Path, required=True)
-    shared.add_argument("--languages", nargs=2, required=True, metavar=("SOURCE", "TARGET"))
+    shared.add_argument("--languages", nargs=2, type=_language, required=True)
     shared.add_argument("--workers", type=_positive, default=1)
     shared.add_argument("--dry-run", action="store_true")
 
@@ -44,10 +61,23 @@ def _parser() -> argparse.ArgumentParser:
 
     get = stages.add_parser("get", parents=[shared])
     get.add_argument("corpus")
+    for split in ("train", "valid", "test"):  # corpus "own": source and target file
+        get.add_argument(f"--{split}", nargs=2, type=Path, metavar=("SOURCE", "TARGET"))
+    get.add_argument("--licence", default="not stated (own text)")
     get.add_argument("--to", default="raw")
     get.add_argument("--raw-dir", type=Path)
     get.add_argument("--limit", type=_count, default=0)
     get.add_argument("--drop-empty", action="store_true")
+
+    text = stages.add_parser("text", parents=[shared])
+    text.add_argument("--from", dest="folder", default="work/source")
+    text.add_argument("--form", choices=("raw", "tokenized", "segmented"), default="raw")
+    for flag in ("no-tokens", "normalise", "aggressive", "lowercase", "apostrophes"):
+        text.add_argument(f"--{flag}", action="store_true")
+    text.add_argument("--most", type=_count, default=0)
+    text.add_argument("--ratio", type=_ratio, default=0.0)
+    text.add_argument("--hold-out", nargs="+", choices=("valid", "test"), default=[])
+    text.add_argument("--every", type=_count, default=0)
 
     learn = stages.add_parser("learn", parents=[shared])
     segment = stages.add_parser("segment", parents=[shared])
@@ -57,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     learn.add_argument("--size", type=_positive, default=None)
     learn.add_argument("--bpe-codes", type=Path)
     segment.add_argument("--most", type=_count, default=0)
-    segment.add_argument("--ratio", type=float, default=0.0)
+    segment.add_argument("--ratio", type=_ratio, default=0.0)
 
     binarise = stages.add_parser("binarise", parents=[shared])
     binarise.add_argument("--joined-dictionary", action="store_true")
@@ -71,6 +101,8 @@ def _run(arguments: List[str]) -> None:
     args = _parser().parse_args(arguments)
     from .stages import Run
 
+    if args.languages[0] == args.languages[1]:
+        raise PrepError(f"source and target language are both {args.languages[0]}; name two")
     run = Run(
         out=args.out,
         languages=tuple(args.languages),
@@ -80,16 +112,21 @@ def _run(arguments: List[str]) -> None:
     )
     # Imported late: a stage should not wait for, or need, the libraries of the others.
     if args.stage == "get":
-        from .corpora import CORPORA
-        from .get import get_corpus
+        _get(run, args)
+    elif args.stage == "text":
+        from .prepare import Recipe, prepare
 
-        from .quickstart import get_quickstart
-
-        if args.corpus == "quickstart":
-            get_quickstart(run, args.raw_dir, args.to, args.limit)
-            return
-        corpus = CORPORA[args.corpus]
-        get_corpus(run, corpus, args.raw_dir, args.to, args.limit, args.drop_empty)
+        recipe = Recipe(
+            form=args.form,
+            tokens=not args.no_tokens,
+            normalise=args.normalise,
+            aggressive=args.aggressive,
+            lowercase=args.lowercase,
+            apostrophes=args.apostrophes,
+            most=args.most,
+            ratio=args.ratio,
+        )
+        prepare(run, args.folder, recipe, args.every, args.hold_out)
     elif args.stage == "learn":
         from .subwords import learn
 
@@ -108,6 +145,22 @@ def _run(arguments: List[str]) -> None:
         card(run)
 
 
+def _get(run: Any, args: argparse.Namespace) -> None:
+    from .corpora import CORPORA
+    from .get import get_corpus, get_own
+    from .quickstart import get_quickstart
+
+    if args.corpus == "quickstart":
+        get_quickstart(run, args.raw_dir, args.to, args.limit)
+    elif args.corpus == "own":
+        given = {"train": args.train, "valid": args.valid, "test": args.test}
+        files = {split: (pair[0], pair[1]) for split, pair in given.items() if pair}
+        get_own(run, files, args.licence, args.to, args.limit, args.drop_empty)
+    else:
+        corpus = CORPORA[args.corpus]
+        get_corpus(run, corpus, args.raw_dir, args.to, args.limit, args.drop_empty)
+
+
 def _interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
@@ -123,8 +176,11 @@ def main(arguments: Optional[List[str]] = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
-        print(f"error: Python module {error.name} is missing; "
-              "pip install 'fairseq_gradinit[recipes]'", file=sys.stderr)
+        print(
+            f"error: Python module {error.name} is missing; "
+            "pip install 'fairseq_gradinit[recipes]'",
+            file=sys.stderr,
+        )
         return 1
     except OSError as error:
         line = disk_full(error) or f"{error.filename or 'files'}: {error.strerror}; check --out"

@@ -1,15 +1,18 @@
 """Taking single files out of archives that others made."""
 
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Dict, Sequence, Set
 
 from .errors import PrepError
-from .texts import one_line_errors
+from .texts import one_line_errors, open_bytes
+
+BLOCK = 1 << 20
 
 
-def unpack(archive: Path, members: Sequence[str], folder: Path) -> Dict[str, Path]:
-    """Write the named members of a tar archive below `folder`; {member: path}.
+def unpack(archive: Path, members: Sequence[str], folder: Path) -> None:
+    """Write the named members of a tar archive below `folder`, at their own paths.
 
     Nothing else is written. Every member is checked with tarfile's own `data_filter`, so one
     entry that would escape (absolute, "..", a link outwards, a device) refuses the archive.
@@ -17,29 +20,32 @@ def unpack(archive: Path, members: Sequence[str], folder: Path) -> Dict[str, Pat
     """
     if not hasattr(tarfile, "data_filter"):
         raise PrepError("this Python has no safe tar filter; use 3.8.17, 3.11.4, 3.12 or later")
-    paths = {member: folder / member for member in members}
-    wanted: Set[str] = {member for member, path in paths.items() if not path.is_file()}
-    if not wanted:
-        return paths
-    partials = {member: paths[member].with_name(paths[member].name + ".partial") for member in wanted}
+    partials = {
+        member: folder / (member + ".partial")
+        for member in members
+        if not (folder / member).is_file()
+    }
+    if not partials:
+        return
     try:
         missing = _copy_members(archive, partials, folder)
         if missing:
             raise PrepError(f"{archive}: has no {sorted(missing)[0]}; is it the right archive?")
         for member, partial in partials.items():
-            partial.replace(paths[member])
+            partial.replace(folder / member)
     finally:
         for partial in partials.values():
             partial.unlink(missing_ok=True)
-    return paths
 
 
 def _copy_members(archive: Path, partials: Dict[str, Path], folder: Path) -> Set[str]:
     """One pass over the archive; returns the members that were not in it."""
     missing = set(partials)
-    with one_line_errors(archive):
+    # A stream through our own gzip: bounded memory, and unlike tarfile's it tells a truncated
+    # file from a finished one.
+    with one_line_errors(archive), open_bytes(archive) as packed:
         try:
-            with tarfile.open(archive, "r|*") as tar:  # a stream: never seeks, bounded memory
+            with tarfile.open(fileobj=packed, mode="r|") as tar:
                 for info in tar:
                     tarfile.data_filter(info, str(folder))
                     name = info.name[2:] if info.name.startswith("./") else info.name
@@ -48,9 +54,10 @@ def _copy_members(archive: Path, partials: Dict[str, Path], folder: Path) -> Set
                         continue
                     partials[name].parent.mkdir(parents=True, exist_ok=True)
                     with open(partials[name], "wb") as stream:
-                        for block in iter(lambda c=content: c.read(1 << 20), b""):
-                            stream.write(block)
+                        shutil.copyfileobj(content, stream, BLOCK)
                     missing.discard(name)
+            while packed.read(BLOCK):  # to the checksum at the end
+                pass
         except tarfile.FilterError as error:
             raise PrepError(
                 f"{archive}: unsafe entry ({error}); nothing was unpacked, get it elsewhere"

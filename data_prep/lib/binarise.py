@@ -22,8 +22,11 @@ def binarise(run: Run, joined: bool, dictionaries: Optional[Path] = None) -> Non
         if joined and sha256_of(given[0]) != sha256_of(given[1]):
             raise PrepError(f"--dict {dictionaries}: two different files, but --joined-dictionary")
     inputs = [*given, *(path for split in splits for path in run.texts("segmented", split))]
-    params = {"joined_dictionary": joined, "dictionary_given": bool(given),
-              **tool_versions("fairseq", "ve-fairseq")}
+    params = {
+        "joined_dictionary": joined,
+        "dictionary_given": bool(given),
+        **tool_versions("fairseq", "ve-fairseq"),
+    }
     destination = run.out / "data-bin"
 
     def work(partial: Callable[[Path], Path]) -> Report:

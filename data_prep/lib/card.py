@@ -1,9 +1,10 @@
 """The data card: what came out, counted from OUT/segmented and OUT/data-bin's dictionaries."""
 
 import hashlib
+import io
 import json
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Set, Tuple
 
 import numpy as np
 from rich.console import Console
@@ -93,11 +94,12 @@ def _count_block(
     known: List[Set[str]], *sides: List[str]
 ) -> Tuple[int, List[int], List[int], Dict[str, np.ndarray]]:
     tokens = [[token for line in side for token in line.split()] for side in sides]
-    unknown = [
-        sum(token not in words for token in side) for words, side in zip(known, tokens)
-    ]
-    texts = {"pair": ["\t".join(pair) for pair in zip(*sides)], "source": sides[0],
-             "target": sides[1]}
+    unknown = [sum(token not in words for token in side) for words, side in zip(known, tokens)]
+    texts = {
+        "pair": ["\t".join(pair) for pair in zip(*sides)],
+        "source": sides[0],
+        "target": sides[1],
+    }
     hashes = {
         what: np.array([_hash(line) for line in lines], dtype=np.uint64)
         for what, lines in texts.items()
@@ -115,29 +117,25 @@ def _as_text(run: Run, facts: Dict[str, Any]) -> str:
     table.add_column("")
     for split in facts["splits"]:
         table.add_column(split, justify="right")
-    rows: List[Tuple[str, Callable[[str], str]]] = [
-        ("pairs", lambda s: f"{facts['splits'][s]['pairs']:,}"),
-        ("duplicate pairs", lambda s: f"{facts['splits'][s]['duplicate_pairs']:,}"),
-    ]
-    for lang in run.languages:
-        rows += [
-            (f"{lang} tokens", lambda s, g=lang: f"{facts['splits'][s][g]['tokens']:,}"),
-            (f"{lang} average length", lambda s, g=lang: f"{facts['splits'][s][g]['average_length']}"),
-            (f"{lang} covered", lambda s, g=lang: f"{facts['splits'][s][g]['covered_percent']} %"),
-        ]
-    for what in ("pair", "source", "target"):
-        rows.append(
-            (
-                f"{what} also in train",
-                lambda s, w=what: f"{facts['in_train_too'][s][w]:,}" if s != "train" else "",
-            )
-        )
-    for name, cell in rows:
-        table.add_row(name, *(cell(split) for split in facts["splits"]))
-    console = Console(width=100, record=True, file=open("/dev/null", "w"), color_system=None)
+    for name, cells in _rows(run, facts):
+        table.add_row(name, *cells)
+    console = Console(width=100, file=io.StringIO(), color_system=None, highlight=False)
     console.print(table)
     for lang, size in facts["dictionary"].items():
-        console.print(f"dictionary {lang}: {size:,} types (+ 4 special)", highlight=False)
+        console.print(f"dictionary {lang}: {size:,} types (+ 4 special)")
     for note in facts["notes"]:
-        console.print(f"note: {note}", highlight=False, markup=False)
-    return console.export_text()
+        console.print(f"note: {note}", markup=False)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def _rows(run: Run, facts: Dict[str, Any]) -> Iterator[Tuple[str, List[str]]]:
+    splits = facts["splits"].values()
+    yield "pairs", [f"{split['pairs']:,}" for split in splits]
+    yield "duplicate pairs", [f"{split['duplicate_pairs']:,}" for split in splits]
+    for lang in run.languages:
+        yield f"{lang} tokens", [f"{split[lang]['tokens']:,}" for split in splits]
+        yield f"{lang} average length", [f"{split[lang]['average_length']}" for split in splits]
+        yield f"{lang} covered", [f"{split[lang]['covered_percent']} %" for split in splits]
+    for what in ("pair", "source", "target"):
+        counts = [facts["in_train_too"].get(split) for split in facts["splits"]]
+        yield f"{what} also in train", [f"{count[what]:,}" if count else "" for count in counts]

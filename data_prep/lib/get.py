@@ -4,29 +4,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from . import markup
 from .archives import unpack
-from .corpora import Corpus, Part
+from .corpora import Alternatives, Corpus, Part
 from .download import fetch
 from .errors import PrepError
-from .stages import SPLITS, Report, Run, say, stage
-from .texts import find_text, sha256_of
+from .markup import READERS
+from .stages import Report, Run, say, stage
+from .texts import aligned, find_text, sha256_of
 
 Pairs = Iterator[Tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where the two sides of a part lie, in the order of the run's languages."""
+    """Where the two sides of a text lie, in the order of the run's languages."""
 
-    part: Part
     sides: Tuple[Path, Path]
     origin: Tuple[Path, ...]  # what to hash for provenance: the files or the archive
     urls: Tuple[str, ...] = ()
+    markup: str = "plain"
+    note: str = ""
+    members: Tuple[str, ...] = ()  # of origin[0], to be unpacked below `folder`
+    folder: Path = Path()
 
-    def pairs(self) -> Pairs:
-        """Aligned lines, markup removed."""
-        return markup.READERS[self.part.markup](*self.sides)
+    def pairs(self, languages: Tuple[str, str]) -> Pairs:
+        """Aligned lines of text, from the archive where it comes in one."""
+        if self.members:
+            unpack(self.origin[0], self.members, self.folder)
+        read = READERS[self.markup]
+        sides = [read(path, language) for path, language in zip(self.sides, languages)]
+        return aligned(sides[0], sides[1], str(self.sides[0]), str(self.sides[1]))
 
 
 def get_corpus(
@@ -34,16 +41,39 @@ def get_corpus(
 ) -> None:
     """Stage `get`: the corpus from `raw_dir`, or downloaded when that is None."""
     say(f"licence: {corpus.licence}")
-    local = locate(run, corpus, raw_dir) if raw_dir else None
-    inputs = sorted({p for parts in local.values() for s in parts for p in s.origin}) if local else []
+    outputs = [p for split in corpus.alternatives() for p in run.texts(folder, split)]
     params = {"corpus": corpus.name, "limit": limit, "drop_empty": drop_empty}
+    local = locate(run, corpus, raw_dir) if raw_dir else None
 
     def work(partial: Callable[[Path], Path]) -> Report:
         sources = local or download(run, corpus)
         return write_splits(run, sources, folder, partial, limit, drop_empty, corpus.licence)
 
-    outputs = [p for split in SPLITS for p in run.texts(folder, split)]
-    stage(run, "get", inputs, params, outputs, work)
+    stage(run, "get", origins(local), params, outputs, work)
+
+
+def get_own(
+    run: Run,
+    files: Dict[str, Tuple[Path, Path]],
+    licence: str,
+    folder: str,
+    limit: int,
+    drop_empty: bool,
+) -> None:
+    """Stage `get` for anyone's files: split -> (source, target)."""
+    sources = {split: [Source(sides, sides)] for split, sides in files.items()}
+    outputs = [p for split in sources for p in run.texts(folder, split)]
+    params = {"corpus": "own", "limit": limit, "drop_empty": drop_empty, "licence": licence}
+
+    def work(partial: Callable[[Path], Path]) -> Report:
+        return write_splits(run, sources, folder, partial, limit, drop_empty, licence)
+
+    stage(run, "get", origins(sources), params, outputs, work)
+
+
+def origins(sources: Optional[Dict[str, List[Source]]]) -> List[Path]:
+    """The local files behind sources, to be hashed."""
+    return sorted({p for parts in (sources or {}).values() for s in parts for p in s.origin})
 
 
 def check_raw_dir(raw_dir: Path) -> None:
@@ -64,33 +94,48 @@ def locate(run: Run, corpus: Corpus, raw_dir: Path) -> Dict[str, List[Source]]:
                 found[split] = [source for source in sources if source]
                 break
         else:
-            wanted = " or ".join(
-                " + ".join(part.names[0].format(language="{%s,%s}" % run.languages) for part in parts)
-                for parts in alternatives
-            )
             raise PrepError(
-                f"--raw-dir {raw_dir}: nothing for {split}; it should hold {wanted} "
-                "(plain, .gz or .xz) or the archive they come in"
+                f"--raw-dir {raw_dir}: nothing for {split}; it should hold "
+                f"{_wanted(run, alternatives)} (plain, .gz or .xz)"
             )
     return found
 
 
+def _wanted(run: Run, alternatives: Alternatives) -> str:
+    """What the error of `locate` asks for: the first name of every part, then the archives."""
+    language = run.languages[0]
+    texts = [
+        " + ".join(
+            f"{part.side(part.names[-1], language)} ({'/'.join(run.languages)})" for part in parts
+        )
+        for parts in alternatives
+    ]
+    archives = {part.archive.name for parts in alternatives for part in parts if part.archive}
+    return " or ".join([*texts, *([" + ".join(sorted(archives))] if archives else [])])
+
+
 def _locate_part(run: Run, part: Part, folders: Sequence[Path]) -> Optional[Source]:
     for name in part.names:
-        sides = [find_text(folders, [name.format(language=lang)]) for lang in run.languages]
-        if all(sides):
-            return Source(part, (sides[0], sides[1]), (sides[0], sides[1]))  # type: ignore[arg-type]
+        sides = [find_text(folders, [part.side(name, lang)]) for lang in run.languages]
+        if sides[0] and sides[1]:
+            found = (sides[0], sides[1])
+            return Source(found, found, markup=_markup(part, name), note=part.note)
     archive = find_text(folders, [part.archive.name]) if part.archive else None
     return _from_archive(run, part, archive) if archive else None
 
 
+def _markup(part: Part, name: str) -> str:
+    """Files named like the archive's member have its markup; under another name, plain text."""
+    bare = name.rsplit("/", 1)[-1]
+    as_published = not part.member or bare == part.member.rsplit("/", 1)[-1]
+    return part.markup if as_published else "plain"
+
+
 def _from_archive(run: Run, part: Part, archive: Path, urls: Tuple[str, ...] = ()) -> Source:
-    members = [part.member_for(language) for language in run.languages]
+    members = [part.side(part.member, language) for language in run.languages]
     folder = run.out / "work" / archive.name.split(".")[0]
-    paths = [folder / member for member in members] if run.dry_run else list(
-        unpack(archive, members, folder).values()
-    )
-    return Source(part, (paths[0], paths[1]), (archive,), urls)
+    sides = (folder / members[0], folder / members[1])
+    return Source(sides, (archive,), urls, part.markup, part.note, tuple(members), folder)
 
 
 def download(run: Run, corpus: Corpus) -> Dict[str, List[Source]]:
@@ -107,7 +152,7 @@ def download(run: Run, corpus: Corpus) -> Dict[str, List[Source]]:
                 remotes = [part.files[language] for language in run.languages]
                 paths = [fetch(remote, folder) for remote in remotes]
                 urls = tuple(remote.url for remote in remotes)
-                found[split].append(Source(part, (paths[0], paths[1]), tuple(paths), urls))
+                found[split].append(Source((paths[0], paths[1]), tuple(paths), urls))
             else:
                 raise PrepError(f"{corpus.name}: not published as a download; give --raw-dir")
     return found
@@ -125,7 +170,7 @@ def write_splits(
     """Stream every split to its two files; returns counts, sources and notes."""
     lines: Dict[str, Any] = {}
     for split, parts in sources.items():
-        pairs = (pair for source in parts for pair in source.pairs())
+        pairs = (pair for source in parts for pair in source.pairs(run.languages))
         paths = run.texts(folder, split)
         where = " + ".join(path.name for source in parts for path in source.sides)
         drop = drop_empty and split == "train"
@@ -145,7 +190,7 @@ def write_splits(
                 for path, url in zip(source.origin, [*source.urls, "", ""])
             }.values()
         ),
-        "notes": [s.part.note for parts in sources.values() for s in parts if s.part.note],
+        "notes": [s.note for parts in sources.values() for s in parts if s.note],
     }
 
 
@@ -169,8 +214,9 @@ def write_pairs(
             elif drop_empty:
                 empty += 1
             else:
+                side = "target" if source.strip() else "source"
                 raise PrepError(
-                    f"{where}, pair {read}: the {'target' if source.strip() else 'source'} side is empty; "
+                    f"{where}, line {read}: the {side} side is empty; "
                     "remove the pair from both files (own_text.sh: or give --drop-empty)"
                 )
             if limit and read - empty >= limit:

@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, Optional
 from . import dictionary
 from .corpora import MULTI30K
 from .errors import PrepError
-from .get import check_raw_dir, download, locate, write_pairs, write_splits
+from .get import check_raw_dir, download, locate, origins, write_pairs, write_splits
 from .stages import SPLITS, Report, Run, say, stage
 from .texts import find_text, sha256_of
 
@@ -19,7 +19,7 @@ def get_quickstart(run: Run, raw_dir: Optional[Path], folder: str, limit: int) -
         check_raw_dir(raw_dir)
         words = find_text([raw_dir, raw_dir / "trans"], ["de-en"])
         sources = None if words else locate(run, MULTI30K, raw_dir)
-    inputs = [words] if words else [p for s in (sources or {}).values() for o in s for p in o.origin]
+    inputs = [words] if words else origins(sources)
 
     def work(partial: Callable[[Path], Path]) -> Report:
         if words:

@@ -128,7 +128,6 @@ def stage(
 def _write(run: Run, outputs: Sequence[Path], work: Callable[..., Report]) -> Report:
     """Run `work` on partial names; rename all on success, remove all on any failure."""
     partials = {path: path.with_name(path.name + ".partial") for path in outputs}
-    folders = _missing_folders(path.parent for path in outputs)
     try:
         for path, partial in partials.items():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -141,9 +140,7 @@ def _write(run: Run, outputs: Sequence[Path], work: Callable[..., Report]) -> Re
     except BaseException:
         for partial in partials.values():
             _remove(partial)
-        for folder in folders:
-            with contextlib.suppress(OSError):
-                folder.rmdir()  # only if empty
+        _remove_empty_folders(run.out)
         raise
     return report
 
@@ -160,8 +157,11 @@ def _reasons_to_run(
         if old.get(key) != params.get(key)
     ]
     if before["inputs"] != hashes:
-        changed = [k for k in sorted({*hashes, *before["inputs"]})
-                   if before["inputs"].get(k) != hashes.get(k)]
+        changed = [
+            k
+            for k in sorted({*hashes, *before["inputs"]})
+            if before["inputs"].get(k) != hashes.get(k)
+        ]
         reasons.append(f"input {changed[0]} changed")
     for label, digest in before["outputs"].items():
         path = run.out / label
@@ -174,7 +174,6 @@ def _reasons_to_run(
 @contextlib.contextmanager
 def _only_run_in(out: Path) -> Iterator[None]:
     """Hold the output folder: two runs at once would write the same partial files."""
-    made = _missing_folders([out])
     out.mkdir(parents=True, exist_ok=True)
     handle = os.open(out, os.O_RDONLY)
     try:
@@ -184,15 +183,14 @@ def _only_run_in(out: Path) -> Iterator[None]:
         raise PrepError(f"--out {out}: another run is writing there; wait for it") from error
     finally:
         os.close(handle)
-        for folder in made:
-            with contextlib.suppress(OSError):
-                folder.rmdir()  # a first stage that failed leaves nothing behind
 
 
-def _missing_folders(folders: Any) -> List[Path]:
-    """Folders (and parents) that do not exist yet, deepest first."""
-    missing = {p for folder in folders for p in (folder, *folder.parents) if not p.exists()}
-    return sorted(missing, key=lambda path: -len(path.parts))
+def _remove_empty_folders(out: Path) -> None:
+    """A stage that failed leaves nothing behind, `out` itself included if nothing is in it."""
+    folders = [path for path in out.rglob("*") if path.is_dir()]
+    for folder in [*sorted(folders, reverse=True), out]:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # refused where it is not empty
 
 
 def _files(paths: Sequence[Path]) -> List[Path]:

@@ -19,7 +19,7 @@ from .texts import one_line_errors
 
 # Memory of the learners grows with their input. These bounds keep 4.5 M pairs under 1.5 GB;
 # corpora below them (IWSLT, Multi30k) are used whole.
-SENTENCEPIECE_LINES = 600_000  # of both sides together, evenly spaced
+SENTENCEPIECE_BYTES = 40_000_000  # of both sides together; 20 bytes of memory for each
 BPE_TYPES = 500_000  # most frequent words; the rest of WMT is seen once or twice
 # sentencepiece adds up per thread: a fixed number keeps the model the same on any machine.
 SENTENCEPIECE_THREADS = 4
@@ -33,8 +33,12 @@ def learn(run: Run, folder: str, kind: str, size: int, codes: Optional[Path] = N
     With `codes`, that file is used instead of learning.
     """
     output = run.out / MODEL[kind]
-    params = {"kind": kind, "size": size, "from": folder,
-              **tool_versions("sentencepiece" if kind == "sentencepiece" else "subword-nmt")}
+    params = {
+        "kind": kind,
+        "size": size,
+        "from": folder,
+        **tool_versions("sentencepiece" if kind == "sentencepiece" else "subword-nmt"),
+    }
 
     def work(partial: Callable[[Path], Path]) -> Report:
         if codes:
@@ -58,7 +62,7 @@ def _learn_sentencepiece(train: List[Path], output: Path, size: int) -> Report:
     try:
         with _quiet():
             sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=_sample(train, SENTENCEPIECE_LINES),
+                sentence_iterator=_sample(train, SENTENCEPIECE_BYTES),
                 model_writer=model,  # not a path: the model's bytes would contain it
                 vocab_size=size,
                 character_coverage=1.0,
@@ -80,9 +84,8 @@ def _learn_sentencepiece(train: List[Path], output: Path, size: int) -> Report:
 
 
 def _sample(train: List[Path], most: int) -> Iterator[str]:
-    """At most `most` lines of the two sides, evenly spaced: every k-th pair."""
-    pairs = sum(1 for _ in open(train[0], "rb"))
-    step = max(1, -(-2 * pairs // most))
+    """About `most` bytes of the two sides at the most, evenly spaced: every k-th pair."""
+    step = max(1, -(-sum(path.stat().st_size for path in train) // most))
     for path in train:
         with open(path, encoding="utf-8", newline="\n") as stream:
             for number, line in enumerate(stream):
@@ -167,7 +170,9 @@ def _segmenter(kind: str, model: Path, rule: Any) -> Tuple[Callable[[List[str]],
     return (lambda lines: [" ".join(found) for found in pieces.encode(lines, out_type=str)]), rule
 
 
-def _segment_block(state: Any, left: List[str], right: List[str]) -> Tuple[int, List[str], List[str]]:
+def _segment_block(
+    state: Any, left: List[str], right: List[str]
+) -> Tuple[int, List[str], List[str]]:
     encode, rule = state
     pairs = list(zip(encode(left), encode(right)))
     if rule:
@@ -191,7 +196,9 @@ def _load_bpe(path: Path) -> BPE:
         with one_line_errors(path), open(path, encoding="utf-8") as stream, _quiet():
             return BPE(stream)
     except (SystemExit, UnicodeDecodeError) as error:  # subword-nmt exits at a bad line
-        raise PrepError(f"--bpe-codes {path}: not a file of BPE merges; two symbols a line") from error
+        raise PrepError(
+            f"--bpe-codes {path}: not a file of BPE merges; each line has two symbols"
+        ) from error
 
 
 def _load_sentencepiece(path: Path) -> sentencepiece.SentencePieceProcessor:
@@ -210,5 +217,3 @@ def _quiet() -> Iterator[None]:
         finally:
             os.dup2(saved, 2)
             os.close(saved)
-
-

@@ -13,13 +13,13 @@ from typing import BinaryIO, Dict, Iterator, Optional, Sequence, Tuple
 from .errors import PrepError
 
 SUFFIXES = ("", ".gz", ".xz")
-_OPENERS = {".gz": gzip.open, ".xz": lzma.open}
+_OPENERS = {".gz": gzip.open, ".tgz": gzip.open, ".xz": lzma.open}
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def open_bytes(path: Path) -> BinaryIO:
     """Open `path` for reading, through gzip or xz where its name says so."""
-    return _OPENERS.get(path.suffix, open)(path, "rb")  # type: ignore[operator, return-value]
+    return _OPENERS.get(path.suffix, open)(path, "rb")  # type: ignore[operator]
 
 
 @contextlib.contextmanager
@@ -64,15 +64,17 @@ def read_lines(path: Path) -> Iterator[str]:
             yield line.rstrip("\r\n").replace("\r", " ")
 
 
-def read_pairs(source: Path, target: Path) -> Iterator[Tuple[str, str]]:
-    """Yield aligned (source, target) lines; a difference in length is an error with both counts."""
-    pairs = zip_longest(read_lines(source), read_lines(target))
+def aligned(
+    source: Iterator[str], target: Iterator[str], source_name: str, target_name: str
+) -> Iterator[Tuple[str, str]]:
+    """Yield pairs of lines; a difference in length is an error with both counts."""
+    pairs = zip_longest(source, target)
     for number, (left, right) in enumerate(pairs):
         if left is None or right is None:
             more = 1 + sum(1 for _ in pairs)
             counts = (number, number + more) if left is None else (number + more, number)
             raise PrepError(
-                f"{source} has {counts[0]:,} lines and {target} has {counts[1]:,}: "
+                f"{source_name} has {counts[0]:,} lines and {target_name} has {counts[1]:,}: "
                 "not aligned; both sides need one line per pair"
             )
         yield left, right
