@@ -25,10 +25,10 @@ model=(
 training=(
   --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 0 --dropout 0.1
   --criterion label_smoothed_cross_entropy --label-smoothing 0.1
-  --max-tokens 1024 --max-update 300 --seed 1
+  --max-tokens 1024 --max-update 250 --seed 1
 )
 saving=(
-  --validate-interval-updates 100 --save-interval-updates 100 --keep-interval-updates 1
+  --validate-interval-updates 125 --save-interval-updates 125 --keep-interval-updates 1
   --no-epoch-checkpoints --log-interval 50 --num-workers 0
 )
 gradinit=(
@@ -40,7 +40,7 @@ grid \
   --axis lr=2e-3,4e-3,8e-3,1.6e-2 --axis beta2=0.9,0.98,0.999 --axis init=none,gradinit,warmup \
   --init none="--lr-scheduler fixed" \
   --init gradinit="--lr-scheduler fixed ${gradinit[*]}" \
-  --init warmup="--lr-scheduler inverse_sqrt --warmup-updates 100" \
-  --generate-flags "--beam 2 --remove-bpe sentencepiece --max-tokens 4000 --max-len-a 1 --max-len-b 20" \
-  --cell-seconds 80 \
+  --init warmup="--lr-scheduler fixed --warmup-updates 80" \
+  --generate-flags "--beam 1 --remove-bpe sentencepiece --max-tokens 4000 --max-len-a 1 --max-len-b 9" \
+  --cell-seconds 60 \
   -- "${model[@]}" "${training[@]}" "${saving[@]}"
