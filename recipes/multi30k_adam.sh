@@ -35,12 +35,13 @@ gradinit=(
   --user-dir fairseq_gradinit --gradinit --gradinit-objective multistep --gradinit-lookahead 10
   --gradinit-iters 30 --gradinit-lr 0.1 --gradinit-max-tokens 512
 )
+generate=(--beam 1 --remove-bpe sentencepiece --max-tokens 4000 --max-len-a 1 --max-len-b 9)
 
 grid \
   --axis lr=2e-3,4e-3,8e-3,1.6e-2 --axis beta2=0.9,0.98,0.999 --axis init=none,gradinit,warmup \
   --init none="--lr-scheduler fixed" \
   --init gradinit="--lr-scheduler fixed ${gradinit[*]}" \
   --init warmup="--lr-scheduler fixed --warmup-updates 80" \
-  --generate-flags "--beam 1 --remove-bpe sentencepiece --max-tokens 4000 --max-len-a 1 --max-len-b 9" \
+  --generate-flags "${generate[*]}" \
   --cell-seconds 60 \
   -- "${model[@]}" "${training[@]}" "${saving[@]}"

@@ -35,11 +35,12 @@ gradinit=(
   --user-dir fairseq_gradinit --gradinit --gradinit-objective multistep --gradinit-lookahead 10
   --gradinit-iters 30 --gradinit-lr 0.1 --gradinit-max-tokens 512
 )
+generate=(--beam 1 --remove-bpe sentencepiece --max-tokens 4000 --max-len-a 1 --max-len-b 9)
 
 grid \
   --axis lr=0.1,0.3,1,3 --axis momentum=0,0.5,0.9 --axis init=none,gradinit \
   --init none="--lr-scheduler fixed" \
   --init gradinit="--lr-scheduler fixed ${gradinit[*]}" \
-  --generate-flags "--beam 1 --remove-bpe sentencepiece --max-tokens 4000 --max-len-a 1 --max-len-b 9" \
+  --generate-flags "${generate[*]}" \
   --cell-seconds 60 \
   -- "${model[@]}" "${training[@]}" "${saving[@]}"

@@ -23,7 +23,8 @@ model=(
   --decoder-embed-dim 64 --decoder-ffn-embed-dim 128 --decoder-attention-heads 2
 )
 training=(
-  --optimizer adam --adam-betas '(0.9, 0.98)' --lr 4e-3 --clip-norm 0 --dropout 0.1
+  --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 0 --dropout 0.1
+  --lr 4e-3 --lr-scheduler polynomial_decay --total-num-update 800  # linearly to 0
   --criterion label_smoothed_cross_entropy --label-smoothing 0.1
   --max-tokens 1024 --max-update 800 --seed 1
 )
@@ -31,13 +32,15 @@ saving=(
   --validate-interval-updates 100 --save-interval-updates 200 --keep-interval-updates 1
   --no-epoch-checkpoints --log-interval 50 --num-workers 0
 )
+# What has not learned to end a sentence is cut off.
+generate=(--beam 5 --remove-bpe sentencepiece --max-tokens 4000 --max-len-a 1 --max-len-b 20)
 
 # The longest cell first, so that two cores end at about the same time.
 engine run --out "${OUT}/grid" --data "${DATA}" --jobs "${JOBS}" \
   --axis init=gradinit,none,warmup \
-  --init none="--lr-scheduler fixed" \
-  --init gradinit="--lr-scheduler fixed --user-dir fairseq_gradinit --gradinit" \
-  --init warmup="--lr-scheduler inverse_sqrt --warmup-updates 300" \
-  --generate-flags "--beam 5 --remove-bpe sentencepiece --max-tokens 4000 --max-len-a 1 --max-len-b 20" \
+  --init none="--warmup-updates 0" \
+  --init gradinit="--warmup-updates 0 --user-dir fairseq_gradinit --gradinit" \
+  --init warmup="--warmup-updates 300" \
+  --generate-flags "${generate[*]}" \
   ${DRY_RUN:+--dry-run} -- "${model[@]}" "${training[@]}" "${saving[@]}"
 [[ -n "${DRY_RUN}" ]] || engine overview "${OUT}/grid" --to "${OUT}/quickstart.png"
