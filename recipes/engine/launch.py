@@ -51,7 +51,8 @@ class Cluster:
             local.update_parameters(timeout_min=YEAR, gpus_per_node=len(gpus), visible_gpus=gpus)
             return local
         try:
-            slurm = submitit.SlurmExecutor(folder)
+            # A cell resumes where its time limit ended it, as often as it takes.
+            slurm = submitit.SlurmExecutor(folder, max_num_timeout=1000)
         except RuntimeError as error:
             raise GridError(
                 "--cluster slurm: no srun on this machine; use --cluster local"
