@@ -11,22 +11,26 @@ NUMBERED = re.compile(r"checkpoint(?:_(\d+)_(\d+)|(\d+))\.pt$")
 
 
 def last_checkpoints(folder: Path, count: int) -> list[Path]:
-    """The `count` newest numbered checkpoints, by update or by epoch.
+    """The `count` newest checkpoints of epochs; of updates, where there are too few of epochs.
 
     Raises:
-        ValueError: there are fewer; the message says how to keep more.
+        ValueError: there are fewer of both; the message says how to keep more.
     """
-    numbered = []
+    epochs, updates = [], []
     for file in folder.glob("checkpoint*.pt"):
         match = NUMBERED.search(file.name)
-        if match:
-            numbered.append((int(match.group(2) or match.group(3)), file))
-    if len(numbered) < count:
-        raise ValueError(
-            f"{folder}: {len(numbered)} numbered checkpoints, --average wants {count}; save more "
-            f"often (--save-interval-updates) and keep them (--keep-interval-updates {count})"
-        )
-    return [file for _, file in sorted(numbered)[-count:]]
+        if match and match.group(2):
+            updates.append((int(match.group(2)), file))
+        elif match:
+            epochs.append((int(match.group(3)), file))
+    for numbered in (epochs, updates):
+        if len(numbered) >= count:
+            return [file for _, file in sorted(numbered)[-count:]]
+    raise ValueError(
+        f"{folder}: {len(epochs)} checkpoints of epochs and {len(updates)} of updates, --average "
+        f"wants {count}; keep more (--keep-last-epochs {count} or --save-interval-updates N "
+        f"--keep-interval-updates {count})"
+    )
 
 
 def average(files: list[Path], output: Path) -> None:
