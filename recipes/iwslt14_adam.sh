@@ -9,8 +9,8 @@
 #   --minutes, --cpus as the engine's; --raw-dir DIR: local corpus; --dry-run: print, run nothing
 #
 # 144 cells (4 lr × 3 β₂ × 4 inits × 3 seeds) of 100,000 updates.
-# Time and score: not yet run here (no GPU). Published, not ours: tokenized lower-cased BLEU about 35.5 for Post-LN
-# with warmup, seed spread 0.23 (joined dictionary, average of 10, beam 5).
+# Time and score: not yet run here (no GPU). Published by others: tokenized lower-cased BLEU about
+# 35.6 ± 0.2 with warmup (joined dictionary, average of 10, beam 5).
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

@@ -9,8 +9,8 @@
 #   --minutes, --cpus as the engine's; --raw-dir DIR: local corpus; --dry-run: print, run nothing
 #
 # 144 cells (4 lr × 3 momenta × 4 inits × 3 seeds) of 100,000 updates.
-# Time and score: not yet run here (no GPU). The lr axis is a guess around what trains small models on
-# Multi30k with SGD (results/multi30k_sgd): look at one seed before paying for three.
+# Time and score: not yet run here (no GPU). The lr axis is a guess from small models on Multi30k
+# (results/multi30k_sgd): look at one seed before paying for three.
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

@@ -9,7 +9,7 @@
 #   --minutes, --cpus as the engine's; --raw-dir DIR: local corpus; --dry-run: print, run nothing
 #
 # 36 cells (4 lr × 3 β₂ × 3 inits, one seed) of 100,000 updates, 8 GPUs a cell.
-# Time and score: not yet run here (no GPU). GradInit refuses several processes until a later version.
+# Time and score: not yet run here (no GPU). GradInit refuses several processes as of 0.1.
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
