@@ -12,11 +12,11 @@ from typing import Callable
 import submitit
 
 from .cell import FAILED, MISSING, RESULTS, RUNNING, cell_of, status
+from .corpus import facts_of
 from .errors import GridError
 from .files import locked, write_json
 from .grid import Grid, Point, points
 from .launch import Cluster, threads
-from .plateau import plateau_of
 from .worker import Worker
 
 POLL_SECONDS = 1.0
@@ -73,9 +73,9 @@ def run_grid(
 
 
 def _prepare(grid: Grid, folder: Path) -> None:
-    plateau = folder / "plateau.json"
-    if not plateau.exists():
-        write_json(plateau, plateau_of(grid.data_bin, "valid", grid.source, grid.target))
+    corpus = folder / "corpus.json"
+    if not corpus.exists():
+        write_json(corpus, facts_of(grid))
 
 
 class _Drive:

@@ -53,7 +53,7 @@ class Worker:
         cell.failure.unlink(missing_ok=True)
         try:
             describe(grid, self.grid_folder, self.point)
-            plateau = read_json(self.grid_folder / "plateau.json")
+            plateau = read_json(self.grid_folder / "corpus.json")["plateau"]
             early_stop = EarlyStop(self.stop_after, plateau)
             outcome = train(grid, self.point, cell, lock, early_stop)
             if outcome == TRAINED:

@@ -23,7 +23,9 @@ from recipes.engine.engine import run_grid
 from recipes.engine.grid import load
 from recipes.engine.launch import Cluster
 folder = Path(sys.argv[1])
-progress = run_grid(load(folder), folder, Cluster(**json.loads(sys.argv[2])), lambda _: None)
+progress = run_grid(
+    load(folder), folder, Cluster(**json.loads(sys.argv[2])), lambda _: None, int(sys.argv[3])
+)
 print(json.dumps(progress.states))
 """
 
@@ -35,11 +37,11 @@ class StubGrid:
     folder: Path
     grid: Grid
 
-    def start(self, **cluster: object) -> subprocess.Popen[str]:
-        """The engine on this grid, in a process of its own."""
+    def start(self, stop_after: int = 0, **cluster: object) -> subprocess.Popen[str]:
+        """The engine on this grid, in a process of its own; `stop_after` as in Worker."""
         paths = os.pathsep.join([str(STUB), str(ROOT)])
         return subprocess.Popen(
-            [sys.executable, "-c", DRIVE, str(self.folder), json.dumps(cluster)],
+            [sys.executable, "-c", DRIVE, str(self.folder), json.dumps(cluster), str(stop_after)],
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
@@ -47,9 +49,9 @@ class StubGrid:
             start_new_session=True,
         )
 
-    def run(self, **cluster: object) -> dict[str, list[str]]:
+    def run(self, stop_after: int = 0, **cluster: object) -> dict[str, list[str]]:
         """Run the grid to its end: status and reason by cell name."""
-        out, _ = self.start(**cluster).communicate(timeout=300)
+        out, _ = self.start(stop_after, **cluster).communicate(timeout=300)
         return json.loads(out.splitlines()[-1])
 
 
@@ -65,7 +67,8 @@ def stub_grid(tmp_path):
         grid = Grid(data=str(data), axes={"lr": rates}, flags=flags)
         folder = tmp_path / name
         claim(grid, folder)
-        (folder / "plateau.json").write_text("8.0")  # bits; the stub has no data to count
+        corpus = {"plateau": 8.0, "sentences": len(LINES)}  # the stub has no data to count
+        (folder / "corpus.json").write_text(json.dumps(corpus))
         return StubGrid(folder, grid)
 
     return make

@@ -10,7 +10,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from recipes.engine.cell import DIVERGED, DONE, FAILED, MISSING, Cell, status
+import pytest
+
+from recipes.engine.cell import DIVERGED, DONE, FAILED, MISSING, RUNNING, Cell, status
 from recipes.engine.rows import rows_of
 from recipes.engine.table import grid_tsv
 
@@ -128,17 +130,39 @@ def test_one_engine_at_a_time(stub_grid):
     assert first.returncode == 0
 
 
-def test_early_stop_ends_a_stuck_run_and_says_so(stub_grid, tmp_path):
-    from recipes.engine import logs
+def test_early_stop_ends_a_stuck_run_and_no_other(stub_grid):
+    """From update 5 on; the run that trains is below the plateau by then."""
+    grid = stub_grid(["0.1", "2"], seconds=40)
+    engine = grid.start(stop_after=5, jobs=2)
+    deadline = time.monotonic() + 60
+    while not cell(grid, "2").score.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    state, reason = status(cell(grid, "2"))
+    assert state == DIVERGED and reason.startswith("stopped early after update")
+    assert status(cell(grid, "0.1"))[0] == RUNNING
+    for pid in [engine.pid, *descendants(engine.pid)]:
+        os.kill(pid, signal.SIGKILL)
+    engine.wait()
 
-    log = tmp_path / "train.log"
-    log.write_text(
-        'x | valid | {"valid_num_updates": "5", "valid_nll_loss": "8.1"}\n'
-        'x | valid | {"valid_num_updates": "10", "valid_nll_loss": "7.9"}\n'
-    )
-    valid = logs.curves(log)["valid"]
-    assert logs.is_stuck(valid[:1], 8.0) and not logs.is_stuck(valid, 8.0)
-    assert not logs.is_stuck([], 8.0)
+
+def test_a_full_disk_fails_the_cell_in_one_line_and_loses_nothing(stub_grid, tmp_path):
+    """The checkpoints lie on a disk of 300 kB; with more room the same command succeeds."""
+    grid = stub_grid(["0.1"])
+    small = cell(grid, "0.1").checkpoints
+    small.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(small)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("cannot mount a small disk here: needs root")
+    try:
+        state, reason = grid.run()["lr-0.1"]
+        assert state == FAILED and "No space left on device" in reason and "\n" not in reason
+        assert not cell(grid, "0.1").score.exists()
+        bigger = ["mount", "-o", "remount,size=10M", str(small)]
+        subprocess.run(bigger, check=True)
+        assert grid.run()["lr-0.1"] == [DONE, ""]
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
 
 
 def test_a_checkpoint_cut_by_a_kill_is_replaced_by_the_newest_whole_one(stub_grid):
