@@ -44,7 +44,8 @@ mkdir -p "${run}"
 
 "${PYTHON}" -m fairseq_cli.generate "${DATA}/data-bin" --user-dir fairseq_gradinit \
   --path "${run}/averaged.pt" --gen-subset test --beam 5 --remove-bpe sentencepiece \
-  --max-tokens 4000 --max-len-a 1 --max-len-b 20 >"${run}/generate.log"
+  --max-tokens 4000 --max-len-a 1 --max-len-b 20 \
+  --required-batch-size-multiple 1 >"${run}/generate.log" # 8 drops sentences at the end
 
 # D- lines are detokenized hypotheses, in the order they were decoded in.
 grep '^D-' "${run}/generate.log" | sed 's/^D-//' | sort -n | cut -f3 >"${run}/hypotheses.txt"
