@@ -13,6 +13,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from .cell import Cell
 from .figures import COLOURS
@@ -53,10 +54,13 @@ def draw_scales(panels: list[Axes], cell: Cell) -> None:
             )
         panel.axhline(1.0, color="grey", linewidth=0.8)
         panel.set_yscale("log")
+        panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_minor_formatter(NullFormatter())
         panel.set_title(f"learned scales, {side}")
         panel.set_xlabel("layer")
         panel.set_xticks(sorted({at for points in lines.values() for at, _ in points}))
-        panel.legend(fontsize=6)
+        panel.legend(fontsize=6, ncol=3, loc="upper center", bbox_to_anchor=(0.5, -0.16))
     panels[0].set_ylabel("scale (1 = unchanged)")
 
 

@@ -20,6 +20,7 @@ import pytest
 
 from recipes.engine.cell import DIVERGED, DONE, Cell
 
+pytestmark = pytest.mark.slow  # starting Slurm and waiting for its scheduler takes minutes
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "sinfo")
 CONFIGURATION = """
 ClusterName=test
