@@ -108,6 +108,8 @@ def grid_of(args: argparse.Namespace) -> Grid:
     if not given.get("data"):
         raise GridError("--data is missing; give the folder data_prep wrote")
     given.setdefault("generate_flags", ["--beam", "5"])
+    if given.get("checkpoint", "last") not in ("last", "best"):
+        raise GridError(f"checkpoint: {given['checkpoint']} is not last or best")
     return Grid(**given)
 
 

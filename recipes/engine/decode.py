@@ -67,7 +67,9 @@ def _checkpoint(grid: Grid, cell: Cell, lock: int, log: Path) -> Path:
         return averaged
     chosen = cell.checkpoints / f"checkpoint_{grid.checkpoint}.pt"
     if not chosen.exists():
-        raise CellFailed(f"{chosen}: missing; training saved none (see {cell.train_log})")
+        raise CellFailed(
+            f"{chosen}: missing; save one (--no-save, --no-last-checkpoints?) and delete {cell.folder}"
+        )
     return chosen
 
 

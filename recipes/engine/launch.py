@@ -77,6 +77,7 @@ class Cluster:
                 # A batch becomes one job array; map_array would hide the workers' checkpoint hook.
                 with executor.batch():
                     jobs = [executor.submit(worker) for worker in workers]
+                self._asked = float("-inf")  # the last answer does not know these jobs
                 return jobs
             jobs = [executor.submit(worker) for worker in workers]
         except (FailedJobError, FailedSubmissionError) as error:

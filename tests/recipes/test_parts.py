@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import os
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -69,6 +71,29 @@ def test_slurm_where_there_is_none_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(GridError, match="--cluster slurm: no srun on this machine"):
         Cluster(kind="slurm").executor(tmp_path)
+
+
+def test_a_job_submitted_since_squeue_was_asked_is_not_taken_for_over(tmp_path, monkeypatch):
+    """Else it would be counted as killed and started again."""
+    squeue = tmp_path / "squeue"
+    squeue.write_text(f"#!/bin/sh\ncat {tmp_path}/held\n")
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    cluster = Cluster(kind="slurm")
+    (tmp_path / "held").write_text("1_0\n")
+    assert not cluster.is_over(SimpleNamespace(job_id="1_0"))
+
+    class Executor:
+        batch = contextlib.nullcontext
+
+        def submit(self, worker):
+            (tmp_path / "held").write_text("1_0\n2\n")
+            return SimpleNamespace(job_id="2")
+
+    monkeypatch.setattr(cluster, "executor", lambda *_: Executor())
+    (job,) = cluster.submit([None], tmp_path)
+    assert not cluster.is_over(job)
+    assert cluster.is_over(SimpleNamespace(job_id="3"))
 
 
 def test_unigram_plateau_of_known_frequencies():
