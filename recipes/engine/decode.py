@@ -68,7 +68,8 @@ def _checkpoint(grid: Grid, cell: Cell, lock: int, log: Path) -> Path:
     chosen = cell.checkpoints / f"checkpoint_{grid.checkpoint}.pt"
     if not chosen.exists():
         raise CellFailed(
-            f"{chosen}: missing; save one (--no-save, --no-last-checkpoints?) and delete {cell.folder}"
+            f"{chosen}: missing; let fairseq-train save it (drop --no-save, --no-last-checkpoints),"
+            f" delete {cell.folder} and run again"
         )
     return chosen
 

@@ -69,8 +69,9 @@ class Grid:
 
     @property
     def reference_path(self) -> Path:
-        default = Path(self.data) / "raw" / f"{self.subset}.{self.target}"
-        return Path(self.reference) if self.reference else default
+        if self.reference:
+            return Path(self.reference)
+        return Path(self.data) / "raw" / f"{self.subset}.{self.target}"
 
 
 @dataclass(frozen=True)

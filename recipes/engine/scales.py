@@ -60,7 +60,7 @@ def draw_scales(panels: list[Axes], cell: Cell) -> None:
         panel.set_title(f"learned scales, {side}")
         panel.set_xlabel("layer")
         panel.set_xticks(sorted({at for points in lines.values() for at, _ in points}))
-        panel.legend(fontsize=6, ncol=3, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+        panel.legend(fontsize=6, ncol=3, loc="upper center", bbox_to_anchor=(0.5, -0.2))
     panels[0].set_ylabel("scale (1 = unchanged)")
 
 

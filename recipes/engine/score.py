@@ -15,8 +15,9 @@ from .files import read_json, read_lines, write_json
 from .grid import Grid
 from .train import STUCK, TRAINED
 
-# Below this a system has learned nothing of the sentences: frequent words score about 0.
-DIVERGED_BLEU = 1.0
+# Runs stuck on the plateau score 0.00 to 0.02. A short run that learns can stay below 1 with the
+# lowest validation loss of its grid, so the bound is no higher.
+DIVERGED_BLEU = 0.1
 
 
 def score(grid: Grid, cell: Cell, plateau: float) -> None:

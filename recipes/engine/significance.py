@@ -62,7 +62,7 @@ def _test(grid: Grid, what: str, first: Group, second: Group) -> Comparison:
     ]
     test = PairedTest(
         systems,
-        {"BLEU": BLEU()},
+        {"BLEU": BLEU(force=True)},  # scoring has already warned of tokenized text
         [read_lines(grid.reference_path)],
         test_type="bs",
         n_samples=SAMPLES,

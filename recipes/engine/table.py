@@ -69,7 +69,7 @@ def cell_text(group: Group) -> str:
         if state in states:
             return MARKS[state]
     if states == {DIVERGED}:
-        return f"diverged ({group.bleu:.1f})"
+        return f"diverged ({group.bleu:.2f})"
     text = f"{group.bleu:.2f}"
     if not math.isnan(group.spread):
         text += f" ± {group.spread:.2f}"
@@ -100,7 +100,7 @@ def markdown(grid: Grid, rows: list[Row]) -> str:
     parts.append(
         f"BLEU on {grid.subset}, sacreBLEU `{'`, `'.join(signatures(rows))}`. Bold: "
         "lowest validation loss of the init. Diverged: loss not finite or not below the "
-        "unigram plateau at the end, or BLEU below 1 (its BLEU in parentheses).\n"
+        "unigram plateau at the end, or BLEU below 0.1 (its BLEU in parentheses).\n"
     )
     return "\n".join(parts)
 

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from recipes.engine import logs
+from recipes.engine.cell import Cell
 from recipes.engine.decode import parse
 from recipes.engine.errors import CellFailed
 from recipes.engine.files import read_lines
-from recipes.engine.score import measure
+from recipes.engine.grid import Grid
+from recipes.engine.score import measure, score
 
 STORED = Path(__file__).parent / "stored"
 
@@ -89,3 +91,27 @@ def test_diverged_and_failed_are_told_apart(tmp_path, text, diverged):
     log.write_text(text)
     assert logs.not_finite(log) == diverged
     assert logs.last_error(log) == text.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("nll", "words", "verdict"),
+    [
+        ("5.4", "a man rides a bike", "done"),
+        ("8.1", "a man rides a bike", "diverged"),
+        ("nan", "a man rides a bike", "diverged"),
+        ("5.4", "x", "diverged"),
+    ],
+)
+def test_verdict(tmp_path, nll, words, verdict):
+    """Diverged: the loss at the end not below the plateau of 8 bits, or BLEU about 0."""
+    reference = tmp_path / "test.en"
+    reference.write_text("a man rides a bike\n")
+    cell = Cell(tmp_path / "cell")
+    cell.folder.mkdir()
+    cell.trained.write_text('{"outcome": "trained", "seconds": 1}')
+    cell.hypotheses.write_text(f"{words}\n")
+    cell.train_log.write_text(
+        f'x | valid | {{"valid_num_updates": "9", "valid_nll_loss": "{nll}"}}\n'
+    )
+    score(Grid(data="d", axes={}, reference=str(reference)), cell, plateau=8.0)
+    assert json.loads(cell.score.read_text(), parse_constant=pytest.fail)["status"] == verdict

@@ -80,7 +80,7 @@ def test_tables(grid_folder):
     assert "seconds" not in lines[0], "times differ from run to run and have a file of their own"
     text = table.markdown(grid, rows)
     none, gradinit = text.split("### ")[1:]
-    assert none.count("diverged (0.0)") == 2 and "diverged (" not in gradinit.split("BLEU on")[0]
+    assert none.count("diverged (0.00)") == 2 and "diverged (" not in gradinit.split("BLEU on")[0]
     assert "± 0.00" in gradinit, "seed spread"
     assert text.count("**") == 4, "one best cell for each init"
 
