@@ -1,0 +1,1 @@
+"""Recipes (bash) and the small engine that runs them as grids (recipes.engine)."""

@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# The paper's central claim with SGD, on IWSLT'14 de-en: over which learning rates and momenta
+# does Post-LN transformer_iwslt_de_en train without warmup, with GradInit or not, at what BLEU?
+#
+#   recipes/iwslt14_sgd.sh --out outputs/iwslt14_sgd --cluster slurm --gpus 1 --partition gpu
+#
+#   --out DIR     where everything goes (run again to continue); --data DIR: data-bin made before
+#   --jobs N      cells at a time; --cluster C: local, slurm or debug; --gpus, --partition,
+#   --minutes, --cpus as the engine's; --raw-dir DIR: local corpus; --dry-run: print, run nothing
+#
+# 144 cells (4 lr × 3 momenta × 4 inits × 3 seeds) of 100,000 updates.
+# Time and score: not yet run here (no GPU). The lr axis is a guess from small models on Multi30k
+# (results/multi30k_sgd): look at one seed before paying for three.
+
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+recipe "$@"
+prepare iwslt14_de_en.sh
+
+model=(
+  --task translation --source-lang de --target-lang en
+  --arch transformer_iwslt_de_en --share-decoder-input-output-embed
+)
+# The authors' script for IWSLT'14 with Adam, but for optimizer and warmup.
+training=(
+  --optimizer sgd --weight-decay 1e-4 --clip-norm 0
+  --lr-scheduler polynomial_decay --total-num-update 100000 --end-learning-rate 0
+  --dropout 0.3 --attention-dropout 0.1 --relu-dropout 0.1
+  --criterion label_smoothed_cross_entropy --label-smoothing 0.1
+  --max-tokens 4096 --max-update 100000 --fp16
+)
+saving=(--keep-last-epochs 10 --save-interval-updates 2000 --keep-interval-updates 1)
+paper=(
+  --user-dir fairseq_gradinit --gradinit --gradinit-objective paper --gradinit-iters 780
+  --gradinit-lr 2.5e-3 --gradinit-predicted-drop 1 --gradinit-min-scale 0.01
+  --gradinit-max-layernorm-scale 100 --gradinit-max-tokens 6000
+)
+multistep=(
+  --user-dir fairseq_gradinit --gradinit --gradinit-objective multistep
+  --gradinit-lookahead 10 --gradinit-iters 80 --gradinit-lr 0.05
+)
+# The published comparison is of lower-cased tokens; sacreBLEU of detokenized text is the score.
+generate=(--beam 5 --remove-bpe --tokenizer moses --source-lang de --target-lang en)
+
+grid \
+  --axis lr=0.03,0.1,0.3,1 --axis momentum=0,0.9,0.99 \
+  --axis init=none,gradinit-paper,gradinit,warmup --axis seed=1,2,3 \
+  --init none="--warmup-updates 0" \
+  --init gradinit-paper="--warmup-updates 0 ${paper[*]}" \
+  --init gradinit="--warmup-updates 0 ${multistep[*]}" \
+  --init warmup="--warmup-updates 4000" \
+  --average 10 --tokenized --generate-flags "${generate[*]} --batch-size 128" \
+  -- "${model[@]}" "${training[@]}" "${saving[@]}"

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Over which learning rates and momenta does a small Post-LN Transformer train with plain SGD,
+# without warmup: at its own initial scales, and with GradInit?
+#
+#   recipes/multi30k_sgd.sh --out outputs/multi30k_sgd
+#
+#   --out DIR     where everything goes (run again to continue); --data DIR: data-bin made before
+#   --jobs N      cells at a time (default: the cores there are); --raw-dir DIR: local corpus
+#   --cluster C   local, slurm or debug; --gpus, --partition, --minutes, --cpus as the engine's
+#   --dry-run     print cells, commands and an estimate
+#
+# 24 cells on Multi30k de-en. Time: not yet run. Expected: not yet run. One seed.
+
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+recipe "$@"
+prepare multi30k_de_en.sh --sentencepiece 1000
+
+model=(
+  --task translation --source-lang de --target-lang en
+  --arch transformer --encoder-layers 3 --decoder-layers 3 --share-all-embeddings
+  --encoder-embed-dim 64 --encoder-ffn-embed-dim 128 --encoder-attention-heads 2
+  --decoder-embed-dim 64 --decoder-ffn-embed-dim 128 --decoder-attention-heads 2
+)
+training=(
+  --optimizer sgd --clip-norm 0 --dropout 0.1
+  --criterion label_smoothed_cross_entropy --label-smoothing 0.1
+  --max-tokens 1024 --max-update 250 --seed 1
+)
+saving=(
+  --validate-interval-updates 125 --save-interval-updates 125 --keep-interval-updates 1
+  --no-epoch-checkpoints --log-interval 50 --num-workers 0
+)
+gradinit=(
+  --user-dir fairseq_gradinit --gradinit --gradinit-objective multistep --gradinit-lookahead 10
+  --gradinit-iters 30 --gradinit-lr 0.1 --gradinit-max-tokens 512
+)
+generate=(--beam 1 --remove-bpe sentencepiece --max-tokens 4000 --max-len-a 1 --max-len-b 9)
+
+grid \
+  --axis lr=0.1,0.3,1,3 --axis momentum=0,0.5,0.9 --axis init=none,gradinit \
+  --init none="--lr-scheduler fixed" \
+  --init gradinit="--lr-scheduler fixed ${gradinit[*]}" \
+  --generate-flags "${generate[*]}" \
+  --cell-seconds 60 \
+  -- "${model[@]}" "${training[@]}" "${saving[@]}"

@@ -1,0 +1,62 @@
+"""The bash recipes: readable headers, one-line errors, grids of the promised size."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RECIPES = sorted(set((ROOT / "recipes").glob("*.sh")) - {ROOT / "recipes" / "common.sh"})
+GRIDS = {"multi30k_adam": 36, "multi30k_sgd": 24, "iwslt14_adam": 144, "wmt14_sgd": 36}
+
+
+def run(recipe: Path, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        ["bash", str(recipe), *arguments],
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.stem)
+def test_header_asks_its_question_and_names_command_time_and_score(recipe):
+    text = recipe.read_text()
+    assert "set -euo pipefail" in text and len(text.splitlines()) <= 80
+    shown = run(recipe, "--help").stdout
+    assert "?" in shown and f"recipes/{recipe.name}" in shown
+    if recipe.stem != "report":
+        assert "Time" in shown
+
+
+@pytest.mark.parametrize("recipe", [r for r in RECIPES if r.stem != "report"], ids=lambda r: r.stem)
+def test_bad_options_are_one_line(recipe, tmp_path):
+    for arguments, word in ((["--oot", "x"], "--oot"), ([], "--out"), (["--out"], "--out")):
+        result = run(recipe, *arguments)
+        assert result.returncode != 0 and word in result.stderr
+        assert len(result.stderr.splitlines()) == 1 and not result.stdout
+
+
+@pytest.mark.parametrize(
+    "name", ["multi30k_adam", *(pytest.param(n, marks=pytest.mark.slow) for n in list(GRIDS)[1:])]
+)
+def test_dry_run_prints_every_cell_and_starts_nothing(name, tmp_path):
+    result = run(ROOT / "recipes" / f"{name}.sh", "--out", "grid", "--dry-run", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[-1].startswith(f"{GRIDS[name]} cells, {GRIDS[name]} to run")
+    assert sum("fairseq_cli.train" in line for line in lines) == GRIDS[name]
+    assert not list(tmp_path.iterdir())
+
+
+def test_report_of_no_grid(tmp_path):
+    result = run(ROOT / "recipes" / "report.sh", str(tmp_path))
+    assert result.returncode == 2 and "no grid here" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
