@@ -11,9 +11,9 @@ from fairseq_cli import preprocess
 NOUNS, VERBS, ADJECTIVES = 40, 30, 20
 
 
-def sentence_pair(rng: random.Random) -> tuple[str, str]:
+def sentence_pair(rng: random.Random, depth: int = 2) -> tuple[str, str]:
     """Verb last in the source, in the middle in the target; adjectives change sides; subordinate
-    clauses nest. Every word has one translation, so a trained model can be perfect."""
+    clauses nest up to `depth`. Every word has one translation, so a trained model can be perfect."""
 
     def noun_phrase() -> tuple[list[str], list[str]]:
         noun, adjective = rng.randrange(NOUNS), rng.randrange(ADJECTIVES)
@@ -30,16 +30,16 @@ def sentence_pair(rng: random.Random) -> tuple[str, str]:
             source, target = [*source, "dass", *inner_source], [*target, "that", *inner_target]
         return source, target
 
-    source, target = clause(depth=2)
+    source, target = clause(depth)
     return " ".join(source), " ".join(target)
 
 
-def write_corpus(folder: Path, sizes: dict[str, int], seed: int = 0) -> None:
+def write_corpus(folder: Path, sizes: dict[str, int], seed: int = 0, depth: int = 2) -> None:
     """Writes `split.de` and `split.en` for each split with its number of sentence pairs."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = random.Random(seed)
     for split, size in sizes.items():
-        pairs = [sentence_pair(rng) for _ in range(size)]
+        pairs = [sentence_pair(rng, depth) for _ in range(size)]
         for language, side in (("de", 0), ("en", 1)):
             text = "".join(pair[side] + "\n" for pair in pairs)
             (folder / f"{split}.{language}").write_text(text, encoding="utf-8")
