@@ -13,7 +13,7 @@ NOUNS, VERBS, ADJECTIVES = 40, 30, 20
 
 def sentence_pair(rng: random.Random, depth: int = 2) -> tuple[str, str]:
     """Verb last in the source, in the middle in the target; adjectives change sides; subordinate
-    clauses nest up to `depth`. Every word has one translation, so a trained model can be perfect."""
+    clauses nest up to `depth`. Every word has one translation: a trained model can be perfect."""
 
     def noun_phrase() -> tuple[list[str], list[str]]:
         noun, adjective = rng.randrange(NOUNS), rng.randrange(ADJECTIVES)

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import Any, Callable, Iterator, List, Optional, Sequence
+from typing import Any, Callable, ContextManager, List, Optional, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .blocks import Blocks
 from .settings import Settings
@@ -133,8 +132,8 @@ class Objective:
     def central_difference(self, batch: Any, gradient: Gradient) -> Gradient:
         """∂‖g‖_p/∂θ = H·v with v = ∂‖g‖_p/∂g, as (∇L(θ+εv) − ∇L(θ−εv)) / 2ε.
 
-        ε moves every parameter by `RELATIVE_EPSILON` of their root mean square on average:
-        large enough against fp32 rounding, small enough against curvature (bench/constraint.py).
+        ε is `RELATIVE_EPSILON` times the parameters' root mean square over that of v: large
+        enough against fp32 rounding, small enough against curvature (bench/constraint.py).
         Leaves θ off by rounding: the caller writes it afresh.
         """
         v = self._norm_direction(gradient)
@@ -155,7 +154,7 @@ class Objective:
         return [None if g is None else g / norm for g in gradient]
 
 
-RELATIVE_EPSILON = 3e-3
+RELATIVE_EPSILON = 1e-3
 
 
 def _rms(tensors: Sequence[Tensor | None]) -> float:
@@ -168,8 +167,10 @@ def _detached(gradient: Gradient) -> Gradient:
     return [None if g is None else g.detach() for g in gradient]
 
 
-@contextlib.contextmanager
-def _twice_differentiable() -> Iterator[None]:
-    # Fused attention has no second derivative, on the CPU either.
-    with sdpa_kernel(SDPBackend.MATH):
-        yield
+def _twice_differentiable() -> ContextManager[None]:
+    """Fused attention has no second derivative, on the CPU either."""
+    try:
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+    except ImportError:  # torch < 2.3; before 2.0 there was no fused attention to avoid
+        return contextlib.nullcontext()
+    return sdpa_kernel(SDPBackend.MATH)
