@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Callable
 
 from fairseq import options
 from fairseq_cli import preprocess
 
-NOUNS, VERBS, ADJECTIVES = 40, 30, 20
+NOUNS, VERBS, ADJECTIVES, PHRASES = 40, 30, 20, 30
 
 
-def sentence_pair(rng: random.Random, depth: int = 2) -> tuple[str, str]:
+def sentence_pair(rng: random.Random) -> tuple[str, str]:
     """Verb last in the source, in the middle in the target; adjectives change sides; subordinate
-    clauses nest up to `depth`. Every word has one translation: a trained model can be perfect."""
+    clauses nest. Every word has one translation, so a trained model can be perfect."""
 
     def noun_phrase() -> tuple[list[str], list[str]]:
         noun, adjective = rng.randrange(NOUNS), rng.randrange(ADJECTIVES)
@@ -30,16 +31,30 @@ def sentence_pair(rng: random.Random, depth: int = 2) -> tuple[str, str]:
             source, target = [*source, "dass", *inner_source], [*target, "that", *inner_target]
         return source, target
 
-    source, target = clause(depth)
+    source, target = clause(depth=2)
     return " ".join(source), " ".join(target)
 
 
-def write_corpus(folder: Path, sizes: dict[str, int], seed: int = 0, depth: int = 2) -> None:
+def phrase_pair(rng: random.Random) -> tuple[str, str]:
+    """Two or three of 30 set phrases of four words, in the other order in the target: a model
+    that has left the unigram plateau soon has four words right at a time."""
+    phrases = [rng.randrange(PHRASES) for _ in range(rng.choice((2, 3)))]
+    source = [f"p{phrase}.{i}" for phrase in phrases for i in range(4)]
+    target = [f"P{phrase}.{i}" for phrase in reversed(phrases) for i in range(4)]
+    return " ".join(source), " ".join(target)
+
+
+def write_corpus(
+    folder: Path,
+    sizes: dict[str, int],
+    pair: Callable[[random.Random], tuple[str, str]] = sentence_pair,
+    seed: int = 0,
+) -> None:
     """Writes `split.de` and `split.en` for each split with its number of sentence pairs."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = random.Random(seed)
     for split, size in sizes.items():
-        pairs = [sentence_pair(rng, depth) for _ in range(size)]
+        pairs = [pair(rng) for _ in range(size)]
         for language, side in (("de", 0), ("en", 1)):
             text = "".join(pair[side] + "\n" for pair in pairs)
             (folder / f"{split}.{language}").write_text(text, encoding="utf-8")

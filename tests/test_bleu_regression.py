@@ -1,6 +1,6 @@
 """BLEU: Post-LN at a high learning rate fails without warmup and trains with GradInit.
 
-On a generated grammar in `make test`, on Multi30k over three seeds in `make test-slow`.
+On generated phrases in `make test`, on Multi30k over three seeds in `make test-slow`.
 """
 
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import sacrebleu
-from corpus import binarise, write_corpus
+from corpus import binarise, phrase_pair, write_corpus
 from fairseq_runs import ADAM, ROOT, USER_DIR, command, run
 
 SHARED = os.environ.get("GRADINIT_SHARED_DATA")
@@ -73,16 +73,18 @@ def train_and_score(data, save_dir, *flags, lr, updates, tokens, decode=()):
     return sacrebleu.corpus_bleu(hypotheses, [references]).score
 
 
-def test_generated_grammar(tmp_path):
-    write_corpus(tmp_path, {"train": 8000, "valid": 10, "test": 200}, depth=0)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_generated_phrases(tmp_path, seed):
+    write_corpus(tmp_path, {"train": 8000, "valid": 10, "test": 200}, phrase_pair)
     data = binarise(tmp_path)
-    training = {"lr": 3e-3, "updates": 400, "tokens": 400}
-    search = ["--gradinit-iters=60", "--gradinit-max-tokens=300"]
-    none = train_and_score(data, tmp_path / "none", **training)
-    gradinit = train_and_score(data, tmp_path / "gradinit", "--gradinit", *search, **training)
-    print(f"BLEU: none {none:.2f}, GradInit {gradinit:.2f}")
+    training = {"lr": 3e-3, "updates": 300, "tokens": 400}
+    search = ["--gradinit", "--gradinit-iters=40", "--gradinit-max-tokens=300"]
+    flags = [f"--seed={seed}"]
+    none = train_and_score(data, tmp_path / "none", *flags, **training)
+    gradinit = train_and_score(data, tmp_path / "gradinit", *flags, *search, **training)
+    print(f"BLEU, seed {seed}: none {none:.2f}, GradInit {gradinit:.2f}")
     assert none < 1
-    assert gradinit > 4
+    assert gradinit > 10
 
 
 @pytest.mark.slow

@@ -72,7 +72,7 @@ def from_apt(folder: Path) -> Path:
         patience = ["-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=10"]
         _call(["apt-get", *patience, "download", PACKAGE], scratch)
         package = next(Path(scratch).glob("*.deb"))
-        _call(["dpkg-deb", "-x", str(package), "unpacked"], scratch)
+        _call(["dpkg-deb", "-x", package.name, "unpacked"], scratch)
         path.parent.mkdir(parents=True, exist_ok=True)
         (Path(scratch) / "unpacked" / INSTALLED.relative_to("/")).replace(path)
     return path

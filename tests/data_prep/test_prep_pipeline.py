@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import sentences, tree, write_pairs
+from prep_texts import sentences, tree, write_pairs
 
 from data_prep.lib import parallel
 from data_prep.lib.subwords import _sample, fits

@@ -6,7 +6,7 @@ import lzma
 import tarfile
 
 import pytest
-from conftest import ROOT, sentences, tree, write_pairs
+from prep_texts import ROOT, sentences, tree, write_pairs
 
 SCRIPTS = sorted(path.name for path in (ROOT / "data_prep").glob("*.sh"))
 

@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT, sentences, tree, write_pairs
+from prep_texts import ROOT, sentences, tree, write_pairs
 
 from data_prep.lib import stages
 from data_prep.lib.__main__ import main

@@ -2,10 +2,12 @@
 
 import gzip
 import lzma
+from pathlib import Path
 
 import pytest
-from conftest import sentences, write_pairs
+from prep_texts import sentences, write_pairs
 
+from data_prep.lib.dictionary import from_apt
 from data_prep.lib.errors import PrepError
 from data_prep.lib.texts import aligned, read_lines
 
@@ -79,3 +81,19 @@ def test_a_file_without_text(tmp_path, stage, one_line):
     code, err = stage(tmp_path / "out", "get", "multi30k", "--raw-dir", tmp_path / "raw")
     assert code == 1
     one_line(err, "no text at all")
+
+
+def test_dictionary_package_unpacks_below_a_relative_folder(tmp_path, monkeypatch):
+    """The quickstart's --out is relative; apt-get and dpkg-deb run in the folder of the package."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    commands = {
+        "apt-get": "echo phrases > trans-de-en_1_all.deb",
+        "dpkg-deb": 'mkdir -p "$3/usr/share/trans" && cp "$2" "$3/usr/share/trans/de-en"',
+    }
+    for name, command in commands.items():
+        (programs / name).write_text(f"#!/bin/sh\n{command}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+    monkeypatch.chdir(tmp_path)
+    assert from_apt(Path("out/downloads")).read_text() == "phrases\n"
