@@ -7,8 +7,6 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null \
 	&& { echo $$p; break; }; done)
 IN := $(VENV)/bin
-# One thread a process: recipes run several side by side, and results do not depend on the machine.
-export OMP_NUM_THREADS ?= 1
 
 .PHONY: quickstart test test-slow lint bench clean install
 

@@ -7,7 +7,7 @@ source "${ROOT}/data_prep/lib/common.sh"
 [[ -n "${GIVEN_THREADS}" ]] || unset OMP_NUM_THREADS
 
 # Defaults of what every grid takes.
-DATA='' JOBS="$(nproc)" CLUSTER=local GPUS=0 PARTITION='' MINUTES=1440 CPUS=1 EARLY_STOP=0
+DATA='' JOBS="$(env -u OMP_NUM_THREADS nproc)" CLUSTER=local GPUS=0 PARTITION='' MINUTES=1440 CPUS=1 EARLY_STOP=0
 GRID_OPTIONS="out data raw-dir jobs cluster gpus partition minutes cpus early-stop dry-run!"
 
 # recipe "$@": read the options, then work from the repository's root, where
