@@ -25,7 +25,11 @@ lint: $(VENV)/installed
 	$(IN)/mypy
 
 bench: $(VENV)/installed
-	for script in bench/*.py; do $(IN)/python $$script || exit 1; done
+	$(IN)/python bench/cost.py
+	$(IN)/python bench/constraint.py --layers 2 --width 32 --tokens 256 --iters 40
+	mkdir -p outputs/bench
+	$(IN)/python bench/data_prep_wmt.py --pairs 20000 --folder outputs/bench \
+		--log outputs/bench/data_prep.json --workers 2
 
 clean:
 	rm -rf $(VENV) outputs build *.egg-info .pytest_cache .mypy_cache .ruff_cache
