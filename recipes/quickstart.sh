@@ -9,9 +9,9 @@
 #
 # A grid of three cells: the same 6+6-layer Post-LN model, data, seed and learning rate, trained
 # without warmup, without warmup but with GradInit, and with warmup. Ends with a table and a PNG.
-# Time: about 8 minutes on two idle cores (reckoned from 5 updates/s a core); measured only on two
-# cores busy with ten other processes: 40. Seen, one seed, Multi30k test: BLEU 0.01 none, 3.03
-# GradInit, 7.37 warmup, nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0.
+# Time: 13 minutes on two cores that also ran the tests, 9 minutes of CPU time. Seen twice with the
+# same scores, one seed, Multi30k test: BLEU 0.01 none, 3.03 GradInit, 7.37 warmup,
+# nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0.
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
