@@ -1,5 +1,6 @@
 """Every --gradinit-* flag: help, unit, default and source."""
 
+import math
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any, Dict, Optional
@@ -42,12 +43,17 @@ class GradInitConfig(FairseqDataclass):
     )
     gradinit_iters: Optional[int] = _flag(
         None,
-        "T, the most iterations; 0 leaves the model as it is (default: 80; paper: 780)",
+        "T, the most iterations; with 0 the scales stay where they start (default: 40; paper: 780)",
+    )
+    gradinit_branch_scale: Optional[float] = _flag(
+        None,
+        "where the scale of each residual branch's last matrix (out_proj, fc2) starts; all others "
+        "start at 1 (default: 0.1; paper: 1)",
     )
     gradinit_lr: Optional[float] = _flag(
         None,
         "learning rate of Adam on the scales; on their logarithms with multistep "
-        "(default: 0.05; paper: 2.5e-3)",
+        "(default: 0.1; paper: 2.5e-3)",
     )
     gradinit_betas: str = _flag(
         "(0.9, 0.98)", "betas of Adam on the scales (default: as the paper's script)"
@@ -70,8 +76,8 @@ class GradInitConfig(FairseqDataclass):
     gradinit_predicted_drop: Optional[float] = _flag(
         None,
         "c in nats/token, the first-order predicted drop of the loss in the first step, which "
-        "sets the bound: gamma = c/eta for adam (default: none; paper: 1, which is its "
-        "gamma 1000 at eta 1e-3)",
+        "sets the bound: gamma = c/eta for adam (default: none, the norm is lowered where the walk "
+        "climbs; paper: 1, which is its gamma 1000 at eta 1e-3)",
     )
     gradinit_constraint: ChoiceEnum(CONSTRAINTS) = _flag(  # type: ignore[valid-type]
         "exact",
@@ -81,9 +87,11 @@ class GradInitConfig(FairseqDataclass):
     gradinit_min_scale: float = _flag(
         0.01, "least scale; biases may go to 0 with the paper's objective"
     )
-    gradinit_max_scale: Optional[float] = _flag(None, "greatest scale (default: 10; paper: none)")
-    gradinit_max_layernorm_scale: Optional[float] = _flag(
-        None, "greatest scale of a LayerNorm weight (default: 10; paper: 100)"
+    gradinit_max_scale: float = _flag(math.inf, "greatest scale")
+    gradinit_max_layernorm_scale: float = _flag(100.0, "greatest scale of a LayerNorm weight")
+    gradinit_max_change: Optional[float] = _flag(
+        None,
+        "r: each scale stays within a factor r of where it starts (default: 3; paper: no bound)",
     )
     gradinit_max_tokens: Optional[int] = _flag(
         None, "most tokens in a batch of GradInit (default: the run's --max-tokens)"

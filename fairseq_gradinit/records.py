@@ -135,9 +135,9 @@ class IterationLog:
         self._file.close()
 
     def write(self, record: Iteration) -> None:
-        """Appends one line; NaN (no look-ahead was had) becomes null, as JSON knows no NaN."""
+        """Appends one line; NaN (no look-ahead) or infinity becomes null: JSON has neither."""
         line = {
-            name: None if isinstance(value, float) and math.isnan(value) else value
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in asdict(record).items()
         }
         print(json.dumps(line), file=self._file, flush=True)

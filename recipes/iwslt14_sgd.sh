@@ -37,7 +37,8 @@ paper=(
 )
 multistep=(
   --user-dir fairseq_gradinit --gradinit --gradinit-objective multistep
-  --gradinit-lookahead 10 --gradinit-iters 80 --gradinit-lr 0.05
+  --gradinit-lookahead 10 --gradinit-branch-scale 0.1 --gradinit-max-change 3
+  --gradinit-iters 40 --gradinit-lr 0.1
 )
 # The published comparison is of lower-cased tokens; sacreBLEU of detokenized text is the score.
 generate=(--beam 5 --remove-bpe --tokenizer moses --source-lang de --target-lang en)

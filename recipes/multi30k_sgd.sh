@@ -34,7 +34,8 @@ saving=(
 )
 gradinit=(
   --user-dir fairseq_gradinit --gradinit --gradinit-objective multistep --gradinit-lookahead 10
-  --gradinit-iters 30 --gradinit-lr 0.1 --gradinit-max-tokens 512
+  --gradinit-branch-scale 0.1 --gradinit-max-change 3 --gradinit-iters 40 --gradinit-lr 0.1
+  --gradinit-max-tokens 512
 )
 generate=(--beam 1 --remove-bpe sentencepiece --max-tokens 4000 --max-len-a 1 --max-len-b 9)
 

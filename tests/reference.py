@@ -6,6 +6,7 @@ the formulas and sharing nothing with the package.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Callable, Sequence
 
 import torch
@@ -21,6 +22,7 @@ class Reference:
 
     update: (gradients so far, newest last, parameters) → the step u_k that is subtracted, per
     tensor; the optimizer written out as a formula.
+    start: the scale that a tensor of this name starts from.
     """
 
     def __init__(
@@ -35,14 +37,19 @@ class Reference:
         log_space: bool = False,
         lower: float = 0.01,
         upper: float = 100.0,
+        start: Callable[[str], float] = lambda name: 1.0,
     ) -> None:
         self.model = model.eval()
         self.update, self.steps, self.order, self.gamma = update, steps, order, gamma
         self.theta0 = {name: p.detach().clone() for name, p in model.named_parameters()}
         self.log_space, self.lower, self.upper = log_space, lower, upper
-        start = torch.zeros if log_space else torch.ones
         self.learned = {
-            name: start((), dtype=torch.float64, requires_grad=True) for name in self.theta0
+            name: torch.tensor(
+                math.log(start(name)) if log_space else start(name),
+                dtype=torch.float64,
+                requires_grad=True,
+            )
+            for name in self.theta0
         }
         # One Adam for each kind of step, as the released code has it.
         self.adams = {
@@ -61,6 +68,7 @@ class Reference:
         with sdpa_kernel(SDPBackend.MATH):
             alpha = self.alpha()
             theta = {name: alpha[name] * self.theta0[name] for name in alpha}
+            before = self.loss(theta, batches[-1])
             g = self.gradient(theta, batches[0], create_graph=True)
             norm = sum(x.abs().pow(self.order).sum() for x in g.values()) ** (1 / self.order)
             if self.gamma is not None and norm > self.gamma:
@@ -72,6 +80,8 @@ class Reference:
                     u = self.update(gradients, theta)
                     theta = {name: theta[name] - u[name].detach() for name in theta}
                 objective = self.loss(theta, batches[-1])
+                if self.gamma is None and not objective < before:  # the walk climbs
+                    branch, objective = "constraint", norm
             by_alpha = dict(
                 zip(alpha, torch.autograd.grad(objective, alpha.values(), retain_graph=True))
             )

@@ -25,6 +25,8 @@ BAD_FLAGS = {
     "betas-words": (["--gradinit-betas=(a, b)"], "--gradinit-betas"),
     "min-scale": (["--gradinit-min-scale=0"], "--gradinit-min-scale: found 0.0"),
     "max-scale": (["--gradinit-max-scale=0.5"], "upper bounds 0.5"),
+    "branch-scale": (["--gradinit-branch-scale=0"], "--gradinit-branch-scale: found 0.0; give"),
+    "max-change": (["--gradinit-max-change=0.1"], "--gradinit-max-change: found 0.1; give 1 or"),
     "run-lr": (["--lr=0"], "--gradinit-eta: found 0.0"),
     "unknown-first-step": (
         ["--optimizer=adafactor", "--gradinit-objective=paper"],

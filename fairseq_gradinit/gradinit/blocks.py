@@ -9,13 +9,22 @@ import torch
 from torch import Tensor, nn
 
 from .errors import GradInitError
+from .settings import Settings
 
 EMBEDDING, LAYER_NORM, BIAS, WEIGHT = "embedding", "layer_norm", "bias", "weight"
+BRANCH_OUTPUT = "branch_output"
+# The last projection of an attention or feed-forward branch, as fairseq, torch and Hugging Face
+# name it: what it gives is added to the residual stream.
+BRANCH_OUTPUTS = frozenset({"out_proj", "fc2", "linear2", "o_proj", "down_proj", "c_proj"})
 
 
 @dataclass(frozen=True)
 class Block:
-    """One parameter tensor. Tied tensors are one block; `aliases` are its other names."""
+    """One parameter tensor. Tied tensors are one block; `aliases` are its other names.
+
+    kind: `embedding`, `layer_norm`, `bias`, `branch_output` (the matrix whose product is added
+    to the residual stream, told by its module's name) or `weight` (any other).
+    """
 
     name: str
     aliases: tuple[str, ...]
@@ -45,19 +54,27 @@ class Blocks:
     def __len__(self) -> int:
         return len(self.blocks)
 
-    def bounds(
-        self, min_scale: float, max_scale: float, max_layernorm_scale: float, log_space: bool
-    ) -> tuple[Tensor, Tensor]:
+    def start(self, settings: Settings) -> Tensor:
+        """Where the scales start: `branch_scale` for branch outputs, 1 for the rest. [blocks]"""
+        scales = [settings.branch_scale if b.kind == BRANCH_OUTPUT else 1.0 for b in self.blocks]
+        return torch.tensor(scales, dtype=torch.float64)
+
+    def bounds(self, settings: Settings) -> tuple[Tensor, Tensor]:
         """Lower and upper bound of each scale, two vectors [blocks].
 
         A bias may shrink to 0 where α is learned itself; its logarithm stops at `min_scale`.
         """
-        bias_floor = min_scale if log_space else 0.0
-        lower = [bias_floor if block.kind == BIAS else min_scale for block in self.blocks]
+        start = self.start(settings)
+        bias_floor = settings.min_scale if settings.log_space else 0.0
+        lower = [bias_floor if b.kind == BIAS else settings.min_scale for b in self.blocks]
         upper = [
-            max_layernorm_scale if block.kind == LAYER_NORM else max_scale for block in self.blocks
+            settings.max_layernorm_scale if b.kind == LAYER_NORM else settings.max_scale
+            for b in self.blocks
         ]
-        return torch.tensor(lower, dtype=torch.float64), torch.tensor(upper, dtype=torch.float64)
+        return (
+            torch.maximum(torch.tensor(lower).to(start), start / settings.max_change),
+            torch.minimum(torch.tensor(upper).to(start), start * settings.max_change),
+        )
 
     @torch.no_grad()
     def write(self, scales: Tensor) -> None:
@@ -100,7 +117,7 @@ def _collect(model: nn.Module) -> tuple[list[Block], list[nn.Parameter]]:
             if parameter.requires_grad and parameter.is_floating_point():
                 names.setdefault(parameter, []).append(f"{prefix}.{local}" if prefix else local)
                 # An output projection tied to an embedding is the embedding.
-                kinds.setdefault(parameter, _kind(module, local, parameter))
+                kinds.setdefault(parameter, _kind(prefix, module, local, parameter))
     blocks = [
         Block(name, tuple(aliases), kinds[parameter], tuple(parameter.shape))
         for parameter, (name, *aliases) in names.items()
@@ -108,12 +125,16 @@ def _collect(model: nn.Module) -> tuple[list[Block], list[nn.Parameter]]:
     return blocks, list(names)
 
 
-def _kind(module: nn.Module, local: str, parameter: nn.Parameter) -> str:
+def _kind(prefix: str, module: nn.Module, local: str, parameter: nn.Parameter) -> str:
     if parameter.dim() <= 1 and (local.startswith("bias") or local.endswith("_bias")):
         return BIAS
     if hasattr(module, "normalized_shape"):  # LayerNorm, its fused kin and RMSNorm
         return LAYER_NORM
-    return EMBEDDING if isinstance(module, nn.Embedding) else WEIGHT
+    if isinstance(module, nn.Embedding):
+        return EMBEDDING
+    if parameter.dim() == 2 and prefix.rpartition(".")[2] in BRANCH_OUTPUTS:
+        return BRANCH_OUTPUT
+    return WEIGHT
 
 
 def _shadow(parameter: nn.Parameter) -> nn.Parameter:

@@ -24,7 +24,8 @@ from .settled import Settled
 
 @dataclass(frozen=True)
 class Iteration:
-    """One line of the record; losses in nats per token, `lookahead_loss` NaN where constrained."""
+    """One line of the record; losses in nats per token, `lookahead_loss` NaN where there was no
+    look-ahead or where it overflowed."""
 
     iteration: int
     branch: str
@@ -80,12 +81,8 @@ def learn_scales(
         blocks = Blocks(model)
         norms_before = blocks.norms()
         adam = ScaleAdam(
-            *blocks.bounds(
-                settings.min_scale,
-                settings.max_scale,
-                settings.max_layernorm_scale,
-                settings.log_space,
-            ),
+            blocks.start(settings),
+            *blocks.bounds(settings),
             settings.lr,
             settings.betas,
             settings.log_space,
@@ -93,6 +90,7 @@ def learn_scales(
         objective = Objective(
             blocks, loss_fn, settings, make_optimizer or default_optimizer(settings)
         )
+        blocks.write(adam.scales)
         supply = iter(batches)
         settled = Settled(settings.min_scale)
         done, stop_reason = 0, "iterations"

@@ -31,7 +31,7 @@ class Step:
     Attributes:
         branch: `lookahead` or `constraint`, whichever quantity is to be lowered.
         loss: L(S; θ), nats per token.
-        lookahead_loss: the loss after the look-ahead; NaN in the constraint branch.
+        lookahead_loss: the loss after the look-ahead; NaN where there was none.
         gradient_norm: ‖∇L(S; θ)‖_p over all blocks together.
         scale_gradient: [blocks].
     """
@@ -44,7 +44,11 @@ class Step:
 
 
 class Objective:
-    """What the scales are to lower.
+    """What the scales are to lower: the loss after the look-ahead, or the gradient's norm.
+
+    The norm, where it is above its bound γ. Without γ, where the look-ahead climbs: L(S_{K+1})
+    is no lower at θ_K than at θ_0. Steps held constant cannot tell how to climb less; smaller
+    gradients do.
 
     Args:
         blocks: the model's parameters; left at the θ they had after each call.
@@ -71,17 +75,20 @@ class Objective:
     def __call__(self, scales: Tensor, batches: Sequence[Any]) -> Step:
         """∂/∂α at θ = α∘θ⁰, from K + 1 batches: K to step on, the last to judge by."""
         bound = self.settings.norm_bound
-        exact = bound is not None and self.settings.constraint == "exact"
-        with_graph = exact and self._expect_constraint
+        exact = self.settings.constraint == "exact"
+        with_graph = exact and bound is not None and self._expect_constraint
         loss, gradient = self.gradient(batches[0], create_graph=with_graph)
         norm = self.norm(gradient)
         constrained = bound is not None and bool(norm > bound)
         self._expect_constraint = constrained
+        lookahead_loss = loss.new_tensor(torch.nan)
         if not constrained:
-            lookahead_loss, gradient = self.look_ahead(_detached(gradient), batches[1:])
+            before = self.loss(batches[-1]) if bound is None else torch.inf
+            lookahead_loss, ahead = self.look_ahead(_detached(gradient), batches[1:])
             self.blocks.write(scales)
-            scale_gradient = self.blocks.dot(gradient)
-            return Step(LOOKAHEAD, loss, lookahead_loss, norm.detach(), scale_gradient)
+            if bound is not None or bool(lookahead_loss < before):
+                scale_gradient = self.blocks.dot(ahead)
+                return Step(LOOKAHEAD, loss, lookahead_loss, norm.detach(), scale_gradient)
         if exact:
             if not with_graph:
                 _, gradient = self.gradient(batches[0], create_graph=True)
@@ -90,7 +97,12 @@ class Objective:
             curvature = self.central_difference(batches[0], gradient)
             self.blocks.write(scales)
         scale_gradient = self.blocks.dot(curvature)
-        return Step(CONSTRAINT, loss, loss.new_tensor(torch.nan), norm.detach(), scale_gradient)
+        return Step(CONSTRAINT, loss, lookahead_loss, norm.detach(), scale_gradient)
+
+    @torch.no_grad()
+    def loss(self, batch: Any) -> Tensor:
+        """L(batch; θ)."""
+        return self.loss_fn(batch)
 
     def gradient(self, batch: Any, create_graph: bool = False) -> tuple[Tensor, Gradient]:
         """L(batch; θ) and ∇_θ L, never through `.grad`. Unused parameters give None."""

@@ -13,6 +13,7 @@ class ScaleAdam:
     norm. Each has its own moments and step count, as in the released Transformer code.
 
     Args:
+        start: α at the first step, [blocks].
         lower, upper: bounds of α, [blocks] each.
         lr, betas: of Adam.
         log_space: step on log α, so that scales change by ratios.
@@ -20,6 +21,7 @@ class ScaleAdam:
 
     def __init__(
         self,
+        start: Tensor,
         lower: Tensor,
         upper: Tensor,
         lr: float,
@@ -30,7 +32,7 @@ class ScaleAdam:
         self.lower, self.upper = lower, upper
         self.lr, self.betas, self.eps = lr, betas, eps
         self.log_space = log_space
-        self.scales = torch.ones_like(lower)
+        self.scales = start
         self._moments: dict[str, tuple[Tensor, Tensor, int]] = {}
 
     def step(self, gradient: Tensor, branch: str) -> None:

@@ -17,22 +17,23 @@ CONSTRAINTS = ("exact", "finite-difference")
 # scales ≥ 0.01, LayerNorm scales ≤ 100.
 PAPER: dict[str, Any] = {
     "lookahead": 1,
+    "branch_scale": 1.0,
     "iters": 780,
     "lr": 2.5e-3,
     "log_space": False,
     "predicted_drop": 1.0,
-    "max_scale": math.inf,
-    "max_layernorm_scale": 100.0,
+    "max_change": math.inf,
 }
-# Ours: the loss after K real optimizer steps; no norm constraint.
+# Ours: the loss after K real optimizer steps, from residual branches turned down, near there;
+# no norm constraint.
 MULTISTEP: dict[str, Any] = {
     "lookahead": 10,
-    "iters": 80,
-    "lr": 0.05,
+    "branch_scale": 0.1,
+    "iters": 40,
+    "lr": 0.1,
     "log_space": True,
     "predicted_drop": None,
-    "max_scale": 10.0,
-    "max_layernorm_scale": 10.0,
+    "max_change": 3.0,
 }
 PRESETS = {"paper": PAPER, "multistep": MULTISTEP}
 
@@ -48,7 +49,9 @@ class Settings:
             (`adam`: ‖·‖₁, `sgd`: ‖·‖₂) and the paper's step (sign(g) or g).
         eta: η, the learning rate of the step(s) looked ahead.
         lookahead: K, optimizer steps before the loss that is differentiated.
-        iters: T, the most iterations.
+        branch_scale: where the scale of each residual branch's last matrix starts; all others
+            start at 1.
+        iters: T, the most iterations; with 0 the scales stay where they start.
         lr: learning rate of Adam on the scales (on log α where `log_space`).
         betas: β₁, β₂ of Adam on the scales.
         log_space: learn log α instead of α.
@@ -56,6 +59,9 @@ class Settings:
         predicted_drop: c in nats/token, the first-order predicted drop of the loss in the
             first step, η‖g‖₁ for Adam; γ follows from it. None and no gamma: no constraint.
         constraint: how ∂‖g‖/∂α is had: `exact` (double backward) or `finite-difference`.
+        max_change: r; each scale stays within [start / r, start · r]. A walk of K steps says
+            little about what comes later of scales far from the start: it happily trades
+            stability for a lower loss now.
         min_scale, max_scale, max_layernorm_scale: bounds of α; biases may go to 0 in
             linear space.
         weight_decay: of the paper's step; the run's own optimizer brings its own.
@@ -67,18 +73,20 @@ class Settings:
 
     objective: str
     lookahead: int
+    branch_scale: float
     iters: int
     lr: float
     log_space: bool
     predicted_drop: float | None
-    max_scale: float
-    max_layernorm_scale: float
+    max_change: float
     algorithm: str = "adam"
     eta: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.98)
     gamma: float | None = None
     constraint: str = "exact"
     min_scale: float = 0.01
+    max_scale: float = math.inf
+    max_layernorm_scale: float = 100.0
     weight_decay: float = 0.0
     normalize_gradient: bool = False
     clip_norm: float = 0.0
@@ -118,7 +126,7 @@ class Settings:
 
     def _validate(self) -> None:
         positive = "eta", "lr", "gamma", "predicted_drop", "min_scale", "max_layernorm_scale"
-        for name in (*positive, "max_scale"):
+        for name in (*positive, "max_scale", "max_change"):
             value = getattr(self, name)
             _check(value is None or value > 0, name, value, "a number above 0")
         for name in ("eta", "lr"):
@@ -150,8 +158,15 @@ class Settings:
             self.min_scale <= 1 <= min(self.max_scale, self.max_layernorm_scale),
             "min_scale",
             f"{self.min_scale} with upper bounds {self.max_scale}, {self.max_layernorm_scale}",
-            "bounds with 1, where every scale starts, between them",
+            "bounds with 1, where scales start, between them",
         )
+        _check(
+            self.min_scale <= self.branch_scale <= self.max_scale,
+            "branch_scale",
+            self.branch_scale,
+            f"a number between {self.min_scale} and {self.max_scale}, the bounds of the scales",
+        )
+        _check(self.max_change >= 1, "max_change", self.max_change, "1 or more")
 
 
 def _check(fine: bool, name: str, found: Any, wanted: str) -> None:

@@ -31,7 +31,7 @@ def test_kinds_come_from_modules_not_names():
         "c.weight": "layer_norm",
         "d.in_proj_weight": "weight",
         "d.in_proj_bias": "bias",
-        "d.out_proj.weight": "weight",
+        "d.out_proj.weight": "branch_output",
         "d.out_proj.bias": "bias",
         "free": "weight",
     }

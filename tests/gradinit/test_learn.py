@@ -29,10 +29,21 @@ def learn(model, settings, seed=0, **hooks):
 def test_zero_iterations_are_the_identity(objective):
     model = ToyTransformer(seed=1).float()
     before = copy.deepcopy(model.state_dict())
-    learned = learn(model, settings_of(objective, iters=0))
+    learned = learn(model, settings_of(objective, iters=0, branch_scale=1.0))
     assert set(learned.scales) == {1.0}
     assert learned.norms_before == learned.norms_after
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_zero_iterations_leave_branches_turned_down():
+    model = ToyTransformer(seed=1)
+    before = copy.deepcopy(model.state_dict())
+    learned = learn(model, settings_of("multistep", iters=0, branch_scale=0.3))
+    for block, scale in zip(learned.blocks, learned.scales):
+        branch_output = block.name.endswith(("out_proj.weight", "linear2.weight"))
+        assert scale == (0.3 if branch_output else 1.0)
+        torch.testing.assert_close(model.state_dict()[block.name], scale * before[block.name])
+    assert learned.scales.count(0.3) == 5  # two attentions and a feed-forward, and one of each
 
 
 @OBJECTIVES
@@ -156,6 +167,18 @@ def test_bounds_hold(log_space):
     assert reached >= {0.25, 2.0, 3.0, lowest_bias}
 
 
+def test_scales_stay_near_where_they_start():
+    settings = settings_of("multistep", iters=12, lr=5.0, eta=1e-3, max_change=1.5)
+    learned = learn(ToyTransformer(seed=1), settings)
+    turned_down = ("out_proj.weight", "linear2.weight")
+    change = [
+        scale / (settings.branch_scale if block.name.endswith(turned_down) else 1.0)
+        for block, scale in zip(learned.blocks, learned.scales)
+    ]
+    assert min(change) == pytest.approx(1 / 1.5)
+    assert max(change) == pytest.approx(1.5)
+
+
 def test_all_zero_tensor_is_left_alone():
     model = ToyTransformer(seed=1)
     learned = learn(model, settings_of("multistep", iters=5))
@@ -190,7 +213,7 @@ def test_each_of_k_batches_is_used_once_in_order():
         drawn.append(numbered_batch[0])
         return model(numbered_batch[1])
 
-    learn_scales(model, loss_fn, numbered, settings_of("multistep", iters=2))
+    learn_scales(model, loss_fn, numbered, settings_of("multistep", iters=2, gamma=1e9))
     assert drawn == list(range(8))
 
 
@@ -224,10 +247,21 @@ def test_not_finite_is_named_and_weights_come_back(at, how, says):
     model, loss_fn = explode(at, how)
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(GradInitError, match=says) as caught:
-        learn_scales(model, loss_fn, random_batches(12), settings_of("multistep", iters=3))
+        settings = settings_of("multistep", iters=3, gamma=1e9)
+        learn_scales(model, loss_fn, random_batches(12), settings)
     assert "\n" not in str(caught.value) and "--lr" in str(caught.value)
     assert "iteration" in str(caught.value)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_a_look_ahead_that_overflows_lowers_the_gradient_norm():
+    """At a learning rate beyond all reason every walk climbs; that is no error but a reason."""
+    records = []
+    settings = settings_of("multistep", iters=40, algorithm="sgd", eta=1e4, gamma=None)
+    learn(ToyTransformer(seed=1), settings, on_iteration=records.append)
+    assert {record.branch for record in records} == {"constraint"}
+    norms = [record.gradient_norm for record in records]
+    assert np.mean(norms[-5:]) < 0.8 * np.mean(norms[:5])
 
 
 def test_model_without_parameters_is_refused():

@@ -15,6 +15,7 @@ def test_paper_is_the_published_setting():
     assert (paper.iters, paper.lr, paper.betas, paper.lookahead) == (780, 2.5e-3, (0.9, 0.98), 1)
     assert (paper.min_scale, paper.max_scale, paper.max_layernorm_scale) == (0.01, math.inf, 100)
     assert not paper.log_space
+    assert paper.branch_scale == 1.0
 
 
 def test_multistep_has_no_constraint_unless_asked():
@@ -61,6 +62,10 @@ def test_none_means_default_and_json_holds_it_all():
         {"min_scale": 0.0},
         {"min_scale": 2.0},
         {"max_scale": 0.5},
+        {"branch_scale": 0.001},
+        {"branch_scale": math.nan},
+        {"max_change": 0.5},
+        {"max_change": math.nan},
         {"max_layernorm_scale": 0.5},
         {"weight_decay": -0.1},
         {"clip_norm": -1.0},

@@ -62,8 +62,7 @@ def test_who_trains(tmp_path):
     prepare += ["--sentencepiece", "1000", "--raw-dir", shared]
     env = {**os.environ, "PYTHON": sys.executable}
     subprocess.run(prepare, cwd=ROOT, env=env, check=True, stdout=subprocess.DEVNULL)
-    learn = "--user-dir fairseq_gradinit --gradinit --gradinit-objective multistep "
-    learn += "--gradinit-iters 30 --gradinit-lr 0.1 --gradinit-max-tokens 512"
+    learn = "--user-dir fairseq_gradinit --gradinit --gradinit-max-tokens 512"
     training = shlex.split("--lr-scheduler fixed --max-tokens 1024 --max-update 125 --seed 1")
     run = engine(
         tmp_path / "grid",

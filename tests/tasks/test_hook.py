@@ -237,14 +237,15 @@ def test_scales_file_is_applied_without_learning(grammar, tmp_path):
 def test_no_iterations_train_as_without_gradinit(grammar, tmp_path):
     """GradInit leaves no trace in random states, data order, meters or gradients."""
     train(grammar, tmp_path / "off", "--max-update=5")
-    train(grammar, tmp_path / "zero", "--gradinit", "--gradinit-iters=0", "--max-update=5")
+    none = ["--gradinit", "--gradinit-iters=0", "--gradinit-branch-scale=1"]
+    train(grammar, tmp_path / "zero", *none, "--max-update=5")
     same_training(checkpoint(tmp_path / "off"), checkpoint(tmp_path / "zero"))
 
 
 def test_learning_leaves_data_order_and_random_states_alone(grammar, tmp_path, monkeypatch):
     """With scales that may not move, even a search that ran leaves training bit-identical."""
     train(grammar, tmp_path / "off", "--max-update=5")
-    still = ["--gradinit-min-scale=1", "--gradinit-max-scale=1", "--gradinit-max-layernorm-scale=1"]
+    still = ["--gradinit-branch-scale=1", "--gradinit-max-change=1"]
     train(grammar, tmp_path / "still", *GRADINIT, *still, "--max-update=5")
     same_training(checkpoint(tmp_path / "off"), checkpoint(tmp_path / "still"))
 
