@@ -43,7 +43,7 @@ class GradInitConfig(FairseqDataclass):
     )
     gradinit_iters: Optional[int] = _flag(
         None,
-        "T, the most iterations; with 0 the scales stay where they start (default: 40; paper: 780)",
+        "T, the most iterations; 0 leaves the model as it is (default: 40; paper: 780)",
     )
     gradinit_branch_scale: Optional[float] = _flag(
         None,

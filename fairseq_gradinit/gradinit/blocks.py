@@ -55,8 +55,11 @@ class Blocks:
         return len(self.blocks)
 
     def start(self, settings: Settings) -> Tensor:
-        """Where the scales start: `branch_scale` for branch outputs, 1 for the rest. [blocks]"""
-        scales = [settings.branch_scale if b.kind == BRANCH_OUTPUT else 1.0 for b in self.blocks]
+        """Where the scales start: `branch_scale` for branch outputs, 1 for the rest, and 1 for all
+        where nothing is to be learned. [blocks]
+        """
+        branch_scale = settings.branch_scale if settings.iters > 0 else 1.0
+        scales = [branch_scale if b.kind == BRANCH_OUTPUT else 1.0 for b in self.blocks]
         return torch.tensor(scales, dtype=torch.float64)
 
     def bounds(self, settings: Settings) -> tuple[Tensor, Tensor]:

@@ -51,7 +51,7 @@ class Settings:
         lookahead: K, optimizer steps before the loss that is differentiated.
         branch_scale: where the scale of each residual branch's last matrix starts; all others
             start at 1.
-        iters: T, the most iterations; with 0 the scales stay where they start.
+        iters: T, the most iterations; with 0 the model stays as it is.
         lr: learning rate of Adam on the scales (on log α where `log_space`).
         betas: β₁, β₂ of Adam on the scales.
         log_space: learn log α instead of α.
