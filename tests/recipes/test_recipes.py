@@ -11,7 +11,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted(set((ROOT / "recipes").glob("*.sh")) - {ROOT / "recipes" / "common.sh"})
-GRIDS = {"multi30k_adam": 36, "multi30k_sgd": 24, "iwslt14_adam": 144, "wmt14_sgd": 36, "objective": 54}
+GRIDS = {
+    "multi30k_adam": 36,
+    "multi30k_sgd": 24,
+    "iwslt14_adam": 144,
+    "wmt14_sgd": 36,
+    "objective": 54,
+}
 
 
 def run(recipe: Path, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
