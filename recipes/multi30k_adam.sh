@@ -9,8 +9,9 @@
 #   --cluster C   local, slurm or debug; --gpus, --partition, --minutes, --cpus as the engine's
 #   --dry-run     print cells, commands and an estimate
 #
-# 36 cells on Multi30k de-en. Time: unfinished here (21 of 36 ran),
-# scores so far in results/multi30k_adam. One seed.
+# 36 cells on Multi30k de-en. Time: 1 to 2 minutes of one core a cell. Seen (results/multi30k_adam), one
+# seed, BLEU nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0: GradInit 1.1 to 2.9 up to lr 8e-3,
+# warmup 1.2 to 3.9, none 1.0 to 3.4 up to 4e-3 and 0.0 from 8e-3; nothing trains at 1.6e-2.
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

@@ -9,8 +9,9 @@
 #   --cluster C   local, slurm or debug; --gpus, --partition, --minutes, --cpus as the engine's
 #   --dry-run     print cells, commands and an estimate
 #
-# 24 cells on Multi30k de-en. Time: unfinished here (13 of 24 ran),
-# scores so far in results/multi30k_sgd. One seed.
+# 24 cells on Multi30k de-en. Time: 1 to 2 minutes of one core a cell. Seen (results/multi30k_sgd), one
+# seed, BLEU nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0: GradInit 1.1 to 2.3 in six cells,
+# none 0.2 to 2.4 in three; nothing trains at lr 3.
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
