@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+from collections import deque
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Callable, Sequence
@@ -20,6 +21,7 @@ from . import batches, records
 from .config import GradInitConfig
 from .gradinit import Blocks, GradInitError, Iteration, LearnedScales, Settings, learn_scales
 from .gradinit.isolation import borrowed
+from .gradinit.objective import CONSTRAINT
 from .progress import Progress
 from .run_settings import (
     RunConfig,
@@ -31,6 +33,7 @@ from .run_settings import (
 
 logger = logging.getLogger(__name__)
 
+LAST = 10  # iterations, which tell whether the learned scales train
 PACKAGES = ("fairseq_gradinit", "ve-fairseq", "fairseq", "torch", "numpy")
 
 
@@ -72,10 +75,12 @@ def give_scales(
         with records.IterationLog(folder / "iterations.jsonl") as log:
             path.unlink(missing_ok=True)  # of another config
             progress = Progress(run, settings.iters)
+            climbed: deque[bool] = deque(maxlen=LAST)
 
             def on_iteration(record: Iteration) -> None:
                 log.write(record)
                 progress.show(record)
+                climbed.append(record.branch == CONSTRAINT)
 
             learned = learn_scales(
                 model,
@@ -92,6 +97,11 @@ def give_scales(
             f"{learned.stop_reason}); scales {min(learned.scales):.3g} to "
             f"{max(learned.scales):.3g} in {path}"
         )
+        if settings.norm_bound is None and climbed and all(climbed):
+            logger.warning(
+                f"GradInit: at learning rate {settings.eta:g} each of the last {len(climbed)} "
+                "look-aheads climbed, so training will hardly go well; lower --lr"
+            )
 
 
 def per_token_loss(model: nn.Module, criterion: nn.Module) -> Callable[[Any], Tensor]:

@@ -97,9 +97,18 @@ def test_scales_of_another_model(grammar, tmp_path):
 
 
 def test_loss_that_explodes_names_block_and_iteration(grammar, tmp_path):
-    flags = ["--gradinit", "--gradinit-eta=1e30", "--optimizer=sgd"]
+    flags = ["--gradinit", "--gradinit-eta=1e30", "--optimizer=sgd", "--gradinit-gamma=1e9"]
     with pytest.raises(SystemExit, match=r"GradInit iteration 0, .*lower --lr"):
         train(grammar, tmp_path, *flags)
+
+
+@pytest.mark.parametrize("eta, hopeless", [("1e30", True), ("1e-4", False)])
+def test_a_learning_rate_beyond_rescue_is_said(grammar, tmp_path, caplog, eta, hopeless):
+    flags = ["--gradinit", f"--gradinit-eta={eta}", "--optimizer=sgd", "--gradinit-iters=3"]
+    train(grammar, tmp_path, *flags, "--max-update=1")
+    warned = [line for line in caplog.text.splitlines() if "look-aheads climbed" in line]
+    assert len(warned) == hopeless
+    assert not hopeless or "at learning rate 1e+30 each of the last 3" in warned[0]
 
 
 def test_no_trace_and_an_exit_code_in_a_shell(grammar, tmp_path):
