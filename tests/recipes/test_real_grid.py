@@ -67,7 +67,7 @@ def test_who_trains(tmp_path):
     run = engine(
         tmp_path / "grid",
         tmp_path / "data",
-        *("--axis", "lr=2e-3,1.6e-2", "--axis", "beta2=0.9,0.98"),
+        *("--axis", "lr=2e-3,8e-3", "--axis", "beta2=0.9,0.98"),
         *("--axis", "init=none,gradinit", "--init", "none=", "--init", f"gradinit={learn}"),
         *("--generate-flags", "--beam 1 --remove-bpe sentencepiece --max-len-a 1 --max-len-b 9"),
         *("--", *model(3, 64), *training, "--validate-interval-updates", "125"),
