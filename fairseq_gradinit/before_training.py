@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections import deque
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Callable, Sequence
@@ -21,7 +20,7 @@ from . import batches, records
 from .config import GradInitConfig
 from .gradinit import Blocks, GradInitError, Iteration, LearnedScales, Settings, learn_scales
 from .gradinit.isolation import borrowed
-from .gradinit.objective import CONSTRAINT
+from .prediction import predict
 from .progress import Progress
 from .run_settings import (
     RunConfig,
@@ -33,7 +32,6 @@ from .run_settings import (
 
 logger = logging.getLogger(__name__)
 
-LAST = 10  # iterations, which tell whether the learned scales train
 PACKAGES = ("fairseq_gradinit", "ve-fairseq", "fairseq", "torch", "numpy")
 
 
@@ -75,33 +73,32 @@ def give_scales(
         with records.IterationLog(folder / "iterations.jsonl") as log:
             path.unlink(missing_ok=True)  # of another config
             progress = Progress(run, settings.iters)
-            climbed: deque[bool] = deque(maxlen=LAST)
 
             def on_iteration(record: Iteration) -> None:
                 log.write(record)
                 progress.show(record)
-                climbed.append(record.branch == CONSTRAINT)
 
+            loss_fn, optimizer = per_token_loss(model, criterion), run_optimizer(run, settings)
             learned = learn_scales(
                 model,
-                per_token_loss(model, criterion),
+                loss_fn,
                 supply(dataset, index_lists, rng),
                 settings,
-                None if paper else run_optimizer(run, settings),
+                None if paper else optimizer,
                 progress.wrap,
                 on_iteration,
             )
-        records.write_scales(path, learned, _about(config, settings))
+        about = _about(config, settings)
+        records.write_scales(path, learned, about)
         logger.info(
             f"GradInit: {learned.iterations} iterations in {learned.seconds:.1f} s (stopped: "
             f"{learned.stop_reason}); scales {min(learned.scales):.3g} to "
             f"{max(learned.scales):.3g} in {path}"
         )
-        if settings.norm_bound is None and climbed and all(climbed):
-            logger.warning(
-                f"GradInit: at learning rate {settings.eta:g} each of the last {len(climbed)} "
-                "look-aheads climbed, so training will hardly go well; lower --lr"
-            )
+        if settings.rehearsal > 0:
+            samples = batches.whole_batches(dataset, index_lists, rng)
+            about["prediction"] = predict(model, loss_fn, samples, settings, optimizer)
+            records.write_scales(path, learned, about)
 
 
 def per_token_loss(model: nn.Module, criterion: nn.Module) -> Callable[[Any], Tensor]:

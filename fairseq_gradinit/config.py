@@ -47,8 +47,13 @@ class GradInitConfig(FairseqDataclass):
     )
     gradinit_branch_scale: Optional[float] = _flag(
         None,
-        "where the scale of each residual branch's last matrix (out_proj, fc2) starts; all others "
-        "start at 1 (default: 0.1; paper: 1)",
+        "where the scale of each residual branch's last matrix (out_proj, fc2) starts (default: "
+        "0.03; paper: 1)",
+    )
+    gradinit_encoder_scale: Optional[float] = _flag(
+        None,
+        "where the scales of the encoder's other matrices start, embeddings apart; all others "
+        "start at 1 (default: 0.3; paper: 1)",
     )
     gradinit_lr: Optional[float] = _flag(
         None,
@@ -91,13 +96,18 @@ class GradInitConfig(FairseqDataclass):
     gradinit_max_layernorm_scale: float = _flag(100.0, "greatest scale of a LayerNorm weight")
     gradinit_max_change: Optional[float] = _flag(
         None,
-        "r: each scale stays within a factor r of where it starts (default: 3; paper: no bound)",
+        "r: each scale stays within a factor r of where it starts (default: 1.2; paper: no bound)",
     )
     gradinit_max_tokens: Optional[int] = _flag(
         None, "most tokens in a batch of GradInit (default: the run's --max-tokens)"
     )
     gradinit_no_early_stop: bool = _flag(
         False, "run all iterations even when scales and objective have settled"
+    )
+    gradinit_rehearsal: int = _flag(
+        60,
+        "updates rehearsed, and undone, to predict whether training goes well at this learning "
+        "rate, and at which lower one if not; 0: none",
     )
     gradinit_scales: Optional[str] = _flag(
         None,

@@ -13,7 +13,7 @@ from torch import nn
 from . import records
 from .config import GradInitConfig, given_settings
 from .gradinit import GradInitError, Settings
-from .gradinit.objective import MakeOptimizer
+from .gradinit.walk import MakeOptimizer
 
 RunConfig = Any  # fairseq.dataclass.configs.FairseqConfig as an omegaconf node
 

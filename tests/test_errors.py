@@ -1,6 +1,7 @@
 """Bad input through fairseq-train: one line with flag, value and remedy, and no trace."""
 
 import contextlib
+import json
 import shutil
 from dataclasses import fields
 
@@ -9,7 +10,9 @@ from fairseq_runs import USER_DIR, command, train, train_arguments
 
 from fairseq_gradinit.config import GradInitConfig
 
-GRADINIT = ["--gradinit", "--gradinit-iters=1", "--gradinit-lookahead=1"]
+GRADINIT = [
+    *("--gradinit", "--gradinit-iters=1", "--gradinit-lookahead=1", "--gradinit-rehearsal=2"),
+]
 
 BAD_FLAGS = {
     "eta": (["--gradinit-eta=0"], "--gradinit-eta: found 0.0; give a number above 0"),
@@ -102,13 +105,25 @@ def test_loss_that_explodes_names_block_and_iteration(grammar, tmp_path):
         train(grammar, tmp_path, *flags)
 
 
-@pytest.mark.parametrize("eta, hopeless", [("1e30", True), ("1e-4", False)])
-def test_a_learning_rate_beyond_rescue_is_said(grammar, tmp_path, caplog, eta, hopeless):
-    flags = ["--gradinit", f"--gradinit-eta={eta}", "--optimizer=sgd", "--gradinit-iters=3"]
-    train(grammar, tmp_path, *flags, "--max-update=1")
-    warned = [line for line in caplog.text.splitlines() if "look-aheads climbed" in line]
-    assert len(warned) == hopeless
-    assert not hopeless or "at learning rate 1e+30 each of the last 3" in warned[0]
+@pytest.mark.parametrize(
+    "eta, says", [("1e30", "nor at any down to 6.2e+28; warm up"), ("1e-2", None)]
+)
+def test_a_learning_rate_beyond_rescue_is_said(grammar, tmp_path, caplog, eta, says):
+    flags = ["--gradinit", "--gradinit-iters=3", "--gradinit-rehearsal=20"]
+    train(grammar, tmp_path, *flags, f"--gradinit-eta={eta}", "--optimizer=sgd", "--max-update=1")
+    warned = [line for line in caplog.text.splitlines() if "predicted not to train" in line]
+    assert len(warned) == (says is not None)
+    assert says is None or (says in warned[0] and "at learning rate 1e+30" in warned[0])
+
+
+def test_a_lower_learning_rate_that_trains_is_named(grammar, tmp_path, caplog):
+    flags = ["--gradinit", "--gradinit-iters=1", "--gradinit-rehearsal=30", "--optimizer=sgd"]
+    train(grammar, tmp_path, *flags, "--gradinit-eta=30", "--max-update=1")
+    (warned,) = [line for line in caplog.text.splitlines() if "predicted not to train" in line]
+    record = json.loads((tmp_path / "gradinit" / "scales.json").read_text())["prediction"]
+    highest = record["highest_learning_rate"]
+    assert not record["trains"] and highest < 30
+    assert f"--lr {highest:.2g}, the highest" in warned
 
 
 def test_no_trace_and_an_exit_code_in_a_shell(grammar, tmp_path):

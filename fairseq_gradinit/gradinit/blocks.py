@@ -16,6 +16,7 @@ BRANCH_OUTPUT = "branch_output"
 # The last projection of an attention or feed-forward branch, as fairseq, torch and Hugging Face
 # name it: what it gives is added to the residual stream.
 BRANCH_OUTPUTS = frozenset({"out_proj", "fc2", "linear2", "o_proj", "down_proj", "c_proj"})
+ENCODER = "encoder."  # what fairseq's names of an encoder's parameters start with
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,18 @@ class Blocks:
         return len(self.blocks)
 
     def start(self, settings: Settings) -> Tensor:
-        """Where the scales start: `branch_scale` for branch outputs, 1 for the rest, and 1 for all
-        where nothing is to be learned. [blocks]
+        """Where the scales start: `branch_scale` for branch outputs, `encoder_scale` for the
+        encoder's other matrices, 1 for the rest, and 1 for all where nothing is to be learned.
+        [blocks]
         """
-        branch_scale = settings.branch_scale if settings.iters > 0 else 1.0
-        scales = [branch_scale if b.kind == BRANCH_OUTPUT else 1.0 for b in self.blocks]
-        return torch.tensor(scales, dtype=torch.float64)
+        scales = torch.ones(len(self), dtype=torch.float64)
+        if settings.iters > 0:
+            for index, block in enumerate(self.blocks):
+                if block.kind == BRANCH_OUTPUT:
+                    scales[index] = settings.branch_scale
+                elif block.kind == WEIGHT and block.name.startswith(ENCODER):
+                    scales[index] = settings.encoder_scale
+        return scales
 
     def bounds(self, settings: Settings) -> tuple[Tensor, Tensor]:
         """Lower and upper bound of each scale, two vectors [blocks].

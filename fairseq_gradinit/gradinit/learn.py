@@ -16,10 +16,11 @@ from .blocks import Block, Blocks
 from .errors import GradInitError
 from .first_step import FirstStep
 from .isolation import borrowed
-from .objective import LOOKAHEAD, LossFn, MakeOptimizer, Objective, Step
+from .objective import LOOKAHEAD, Objective, Step
 from .scale_adam import ScaleAdam
 from .settings import Settings
 from .settled import Settled
+from .walk import LossFn, MakeOptimizer
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import Any, Callable, ContextManager, List, Optional, Sequence
+from typing import Any, ContextManager, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .blocks import Blocks
 from .settings import Settings
-
-LossFn = Callable[[Any], Tensor]
-Gradient = List[Optional[Tensor]]
-MakeOptimizer = Callable[[List[nn.Parameter]], torch.optim.Optimizer]
+from .walk import Gradient, LossFn, MakeOptimizer, Walk
 
 LOOKAHEAD, CONSTRAINT = "lookahead", "constraint"
 
@@ -122,18 +119,13 @@ class Objective:
 
     def look_ahead(self, first: Gradient, batches: Sequence[Any]) -> tuple[Tensor, Gradient]:
         """Walk K optimizer steps, the first along `first`; loss and gradient where it ends."""
-        shadows = self.blocks.shadows()
-        optimizer = self.make_optimizer(shadows)
+        walk = Walk(self.blocks, self.make_optimizer, self.settings.clip_norm)
         *on_the_way, last = batches
         gradient = first
         for step in range(self.settings.lookahead):
             if step > 0:
                 _, gradient = self.gradient(on_the_way[step - 1])
-            for shadow, g in zip(shadows, gradient):
-                shadow.grad = g
-            if self.settings.clip_norm > 0:
-                torch.nn.utils.clip_grad_norm_(shadows, self.settings.clip_norm)
-            optimizer.step()
+            walk.step(gradient)
         return self.gradient(last)
 
     def exact_curvature(self, gradient: Gradient) -> Gradient:

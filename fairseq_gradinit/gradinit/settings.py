@@ -18,6 +18,7 @@ CONSTRAINTS = ("exact", "finite-difference")
 PAPER: dict[str, Any] = {
     "lookahead": 1,
     "branch_scale": 1.0,
+    "encoder_scale": 1.0,
     "iters": 780,
     "lr": 2.5e-3,
     "log_space": False,
@@ -28,12 +29,13 @@ PAPER: dict[str, Any] = {
 # no norm constraint.
 MULTISTEP: dict[str, Any] = {
     "lookahead": 10,
-    "branch_scale": 0.1,
+    "branch_scale": 0.03,
+    "encoder_scale": 0.3,
     "iters": 40,
     "lr": 0.1,
     "log_space": True,
     "predicted_drop": None,
-    "max_change": 3.0,
+    "max_change": 1.2,
 }
 PRESETS = {"paper": PAPER, "multistep": MULTISTEP}
 
@@ -49,8 +51,9 @@ class Settings:
             (`adam`: ‖·‖₁, `sgd`: ‖·‖₂) and the paper's step (sign(g) or g).
         eta: η, the learning rate of the step(s) looked ahead.
         lookahead: K, optimizer steps before the loss that is differentiated.
-        branch_scale: where the scale of each residual branch's last matrix starts; all others
-            start at 1.
+        branch_scale: where the scale of each residual branch's last matrix starts.
+        encoder_scale: where the scales of the encoder's other matrices start (its embedding
+            apart); all others start at 1.
         iters: T, the most iterations; with 0 the model stays as it is.
         lr: learning rate of Adam on the scales (on log α where `log_space`).
         betas: β₁, β₂ of Adam on the scales.
@@ -59,21 +62,24 @@ class Settings:
         predicted_drop: c in nats/token, the first-order predicted drop of the loss in the
             first step, η‖g‖₁ for Adam; γ follows from it. None and no gamma: no constraint.
         constraint: how ∂‖g‖/∂α is had: `exact` (double backward) or `finite-difference`.
-        max_change: r; each scale stays within [start / r, start · r]. A walk of K steps says
-            little about what comes later of scales far from the start: it happily trades
-            stability for a lower loss now.
+        max_change: r; each scale stays within [start / r, start · r]. A walk of K steps is
+            blind to what comes later: given room it turns the encoder off, which a loss that
+            falls by learning word frequencies does not need yet.
         min_scale, max_scale, max_layernorm_scale: bounds of α; biases may go to 0 in
             linear space.
         weight_decay: of the paper's step; the run's own optimizer brings its own.
         normalize_gradient: paper's SGD step along g/‖g‖₂ instead of g.
         clip_norm: gradient clipping of the training run, applied in the look-ahead; 0: none.
         early_stop: stop once scales and objective have settled.
+        rehearsal: updates rehearsed with the scales in force, to predict whether training goes
+            well; 0: none.
         seed: of everything drawn at random.
     """
 
     objective: str
     lookahead: int
     branch_scale: float
+    encoder_scale: float
     iters: int
     lr: float
     log_space: bool
@@ -91,6 +97,7 @@ class Settings:
     normalize_gradient: bool = False
     clip_norm: float = 0.0
     early_stop: bool = True
+    rehearsal: int = 60
     seed: int = 1
 
     @classmethod
@@ -133,7 +140,8 @@ class Settings:
             _check(math.isfinite(getattr(self, name)), name, getattr(self, name), "a finite number")
         for name in ("weight_decay", "clip_norm"):
             _check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        _check(self.iters >= 0, "iters", self.iters, "0 or more")
+        for name in ("iters", "rehearsal"):
+            _check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         _check(self.lookahead >= 1, "lookahead", self.lookahead, "1 or more")
         _check(
             self.objective != "paper" or self.lookahead == 1,
@@ -160,12 +168,13 @@ class Settings:
             f"{self.min_scale} with upper bounds {self.max_scale}, {self.max_layernorm_scale}",
             "bounds with 1, where scales start, between them",
         )
-        _check(
-            self.min_scale <= self.branch_scale <= self.max_scale,
-            "branch_scale",
-            self.branch_scale,
-            f"a number between {self.min_scale} and {self.max_scale}, the bounds of the scales",
-        )
+        for name in ("branch_scale", "encoder_scale"):
+            _check(
+                self.min_scale <= getattr(self, name) <= self.max_scale,
+                name,
+                getattr(self, name),
+                f"a number between {self.min_scale} and {self.max_scale}, the bounds of the scales",
+            )
         _check(self.max_change >= 1, "max_change", self.max_change, "1 or more")
 
 

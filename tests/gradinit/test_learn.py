@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from toy_models import ToyTransformer, random_batches
 
-from fairseq_gradinit.gradinit import GradInitError, Settings, learn_scales
+from fairseq_gradinit.gradinit import Blocks, GradInitError, Settings, learn_scales
 
 OBJECTIVES = pytest.mark.parametrize("objective", ["paper", "multistep"])
 
@@ -35,16 +35,28 @@ def test_zero_iterations_are_the_identity(objective):
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
-def test_branches_start_turned_down():
+def test_branches_and_encoder_start_turned_down():
     model = ToyTransformer(seed=1)
     before = copy.deepcopy(model.state_dict())
-    pinned = settings_of("multistep", iters=1, branch_scale=0.3, max_change=1.0)
+    pinned = settings_of("multistep", iters=1, branch_scale=0.2, encoder_scale=0.5, max_change=1.0)
     learned = learn(model, pinned)
     for block, scale in zip(learned.blocks, learned.scales):
-        branch_output = block.name.endswith(("out_proj.weight", "linear2.weight"))
-        assert scale == (0.3 if branch_output else 1.0)
         torch.testing.assert_close(model.state_dict()[block.name], scale * before[block.name])
-    assert learned.scales.count(0.3) == 5  # two attentions and a feed-forward, and one of each
+    scales = {block.name: scale for block, scale in zip(learned.blocks, learned.scales)}
+    turned_down = {name for name, scale in scales.items() if scale == 0.2}
+    assert turned_down == {
+        f"{branch}.weight"
+        for branch in (
+            "encoder.self_attn.out_proj",
+            "encoder.linear2",
+            "decoder.self_attn.out_proj",
+            "decoder.multihead_attn.out_proj",
+            "decoder.linear2",
+        )
+    }
+    others = {name for name, scale in scales.items() if scale == 0.5}
+    assert others == {"encoder.self_attn.in_proj_weight", "encoder.linear1.weight"}
+    assert set(scales.values()) == {0.2, 0.5, 1.0}
 
 
 @OBJECTIVES
@@ -55,7 +67,9 @@ def test_learned_scales_lower_what_they_are_meant_to(objective, algorithm):
     losses = []
     learn(
         ToyTransformer(seed=1),
-        settings_of(objective, 60, algorithm=algorithm, eta=eta, lr=0.02, gamma=1e6),
+        settings_of(
+            objective, 60, algorithm=algorithm, eta=eta, lr=0.02, gamma=1e6, max_change=3.0
+        ),
         on_iteration=lambda record: losses.append(record.lookahead_loss),
     )
     assert np.mean(losses[-10:]) < np.mean(losses[:10]) - 0.05
@@ -170,14 +184,10 @@ def test_bounds_hold(log_space):
 
 def test_scales_stay_near_where_they_start():
     settings = settings_of("multistep", iters=12, lr=5.0, eta=1e-3, max_change=1.5)
-    learned = learn(ToyTransformer(seed=1), settings)
-    turned_down = ("out_proj.weight", "linear2.weight")
-    change = [
-        scale / (settings.branch_scale if block.name.endswith(turned_down) else 1.0)
-        for block, scale in zip(learned.blocks, learned.scales)
-    ]
-    assert min(change) == pytest.approx(1 / 1.5)
-    assert max(change) == pytest.approx(1.5)
+    model = ToyTransformer(seed=1)
+    change = torch.tensor(learn(model, settings).scales) / Blocks(model).start(settings)
+    assert change.min().item() == pytest.approx(1 / 1.5)
+    assert change.max().item() == pytest.approx(1.5)
 
 
 def test_all_zero_tensor_is_left_alone():

@@ -64,6 +64,8 @@ def test_none_means_default_and_json_holds_it_all():
         {"max_scale": 0.5},
         {"branch_scale": 0.001},
         {"branch_scale": math.nan},
+        {"encoder_scale": 0.001},
+        {"rehearsal": -1},
         {"max_change": 0.5},
         {"max_change": math.nan},
         {"max_layernorm_scale": 0.5},

@@ -10,7 +10,10 @@ from fairseq_runs import USER_DIR, checkpoint, command, norms, run, train, train
 from fairseq_gradinit.tasks import hook
 
 # Two iterations that move every scale by a factor of up to e, so that a loss of them shows.
-FAST = ["--gradinit-iters=2", "--gradinit-lr=0.5", "--gradinit-lookahead=2"]
+FAST = [
+    *("--gradinit-iters=2", "--gradinit-lr=0.5", "--gradinit-max-change=3"),
+    *("--gradinit-lookahead=2", "--gradinit-rehearsal=2"),
+]
 GRADINIT = ["--gradinit", *FAST]
 SMALL_STEP = "--lr=1e-6"
 
@@ -178,6 +181,8 @@ def test_record_tells_what_was_done(grammar, tmp_path, objective):
     assert record["config"]["optimizer"] == "adam"
     assert record["versions"]["torch"] == torch.__version__
     assert record["seconds"] > 0
+    (rehearsal, *_) = record["prediction"]["rehearsals"]
+    assert rehearsal["learning_rate"] == 1e-3 and 0 < rehearsal["token_share"] < 1
     embedding = next(b for b in record["blocks"] if b["kind"] == "embedding")
     assert "decoder.output_projection.weight" in embedding["aliases"]
     text = (tmp_path / "gradinit" / "iterations.jsonl").read_text()
@@ -244,7 +249,7 @@ def test_no_iterations_train_as_without_gradinit(grammar, tmp_path):
 def test_learning_leaves_data_order_and_random_states_alone(grammar, tmp_path, monkeypatch):
     """With scales that may not move, even a search that ran leaves training bit-identical."""
     train(grammar, tmp_path / "off", "--max-update=5")
-    still = ["--gradinit-branch-scale=1", "--gradinit-max-change=1"]
+    still = ["--gradinit-branch-scale=1", "--gradinit-encoder-scale=1", "--gradinit-max-change=1"]
     train(grammar, tmp_path / "still", *GRADINIT, *still, "--max-update=5")
     same_training(checkpoint(tmp_path / "off"), checkpoint(tmp_path / "still"))
 

@@ -1,0 +1,37 @@
+"""Real optimizer steps away from θ = α∘θ⁰, which the caller writes back."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, List, Optional, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .blocks import Blocks
+
+LossFn = Callable[[Any], Tensor]
+Gradient = List[Optional[Tensor]]
+MakeOptimizer = Callable[[List[nn.Parameter]], torch.optim.Optimizer]
+
+
+class Walk:
+    """A fresh optimizer that steps the model's parameters and never touches their `.grad`.
+
+    Args:
+        blocks: the model's parameters.
+        make_optimizer: the optimizer over the given parameters.
+        clip_norm: gradient clipping of the training run; 0: none.
+    """
+
+    def __init__(self, blocks: Blocks, make_optimizer: MakeOptimizer, clip_norm: float) -> None:
+        self._shadows = blocks.shadows()
+        self.optimizer = make_optimizer(self._shadows)
+        self._clip_norm = clip_norm
+
+    def step(self, gradient: Sequence[Tensor | None]) -> None:
+        """θ ← θ − u, with the optimizer's own update u for `gradient` (one tensor a block)."""
+        for shadow, g in zip(self._shadows, gradient):
+            shadow.grad = g
+        if self._clip_norm > 0:
+            torch.nn.utils.clip_grad_norm_(self._shadows, self._clip_norm)
+        self.optimizer.step()

@@ -1,0 +1,98 @@
+"""Will the run train with the scales in force? Rehearsed, said in the log, kept in the record."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from typing import Any, Iterator
+
+from fairseq import utils
+from fairseq.models import FairseqEncoder
+from torch import nn
+
+from .gradinit import Settings
+from .gradinit.rehearsal import Rehearsal, rehearse, rehearse_downwards, token_share
+from .gradinit.walk import LossFn, MakeOptimizer
+
+logger = logging.getLogger(__name__)
+
+
+def predict(
+    model: nn.Module,
+    loss_fn: LossFn,
+    samples: Iterator[Any],
+    settings: Settings,
+    make_optimizer: MakeOptimizer,
+) -> dict[str, Any]:
+    """Rehearses at η and, if that goes astray, at lower learning rates.
+
+    Returns:
+        JSON-ready: `trains`, `highest_learning_rate` that it vouches for (None: none of those
+        tried), and the `rehearsals`.
+    """
+
+    def rehearse_at(learning_rate: float) -> Rehearsal:
+        return rehearse(
+            model,
+            loss_fn,
+            samples,
+            settings,
+            make_optimizer,
+            lambda sample: encoder_token_share(model, sample),
+            learning_rate,
+        )
+
+    rehearsals = rehearse_downwards(rehearse_at, settings.eta)
+    first, last = rehearsals[0], rehearsals[-1]
+    found = _found(first, settings.rehearsal)
+    if first.trains:
+        logger.info(f"GradInit: {found}")
+    else:
+        remedy = (
+            f"give --lr {last.learning_rate:.2g}, the highest it would vouch for, or warm up"
+            if last.trains
+            else f"nor at any down to {last.learning_rate:.2g}; warm up"
+        )
+        logger.warning(
+            f"GradInit: predicted not to train well at learning rate {settings.eta:g} ({found}); "
+            f"{remedy}"
+        )
+    return {
+        "trains": first.trains,
+        "highest_learning_rate": last.learning_rate if last.trains else None,
+        "rehearsals": [
+            {**asdict(rehearsal), "trains": rehearsal.trains} for rehearsal in rehearsals
+        ],
+    }
+
+
+def encoder_token_share(model: nn.Module, sample: Any) -> float | None:
+    """`token_share` of what fairseq's encoder gives for a sample, padding left out.
+
+    None for a model without an encoder whose output is fairseq's usual dictionary.
+    """
+    encoder = getattr(model, "encoder", None)
+    if not isinstance(encoder, FairseqEncoder):
+        return None
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        sample = utils.move_to_cuda(sample, device=device)
+    given = encoder.forward_torchscript(sample["net_input"])
+    if not isinstance(given, dict) or not given.get("encoder_out"):
+        return None
+    states = given["encoder_out"][0]  # [length, sentences, width]
+    padding = given.get("encoder_padding_mask")
+    if padding:
+        kept = ~padding[0].bool()  # [sentences, length]
+        return token_share(states.transpose(0, 1)[kept])
+    return token_share(states.flatten(0, 1))
+
+
+def _found(rehearsal: Rehearsal, updates: int) -> str:
+    text = (
+        f"rehearsed {updates} updates at learning rate {rehearsal.learning_rate:g}: loss "
+        f"{rehearsal.first_loss:.2f} to {rehearsal.last_loss:.2f} nats"
+    )
+    if rehearsal.token_share is not None:
+        text += f", token-specific share of the encoder's output {rehearsal.token_share:.1g}"
+    return text

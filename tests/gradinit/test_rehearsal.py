@@ -1,0 +1,132 @@
+"""The rehearsal takes real updates, tells what they come to, and leaves no trace."""
+
+import copy
+import itertools
+import math
+
+import pytest
+import torch
+from toy_models import ToyTransformer, random_batches
+
+from fairseq_gradinit.gradinit import GradInitError, Settings
+from fairseq_gradinit.gradinit.rehearsal import (
+    Rehearsal,
+    rehearse,
+    rehearse_downwards,
+    token_share,
+)
+
+
+def adam(params):
+    return torch.optim.Adam(params, lr=1.0)  # the rehearsal sets its own
+
+
+def rehearsal(model, updates, **given):
+    settings = Settings.of("multistep", eta=1e-2, rehearsal=updates)
+    return rehearse(model, model, random_batches(updates, seed=5), settings, adam, **given)
+
+
+def test_token_share_is_the_squared_relative_residual():
+    states = torch.randn(7, 5, dtype=torch.float64) + 2
+    mean = [sum(float(row[j]) for row in states) / 7 for j in range(5)]
+    apart = sum((float(row[j]) - mean[j]) ** 2 for row in states for j in range(5))
+    whole = sum(float(row[j]) ** 2 for row in states for j in range(5))
+    assert token_share(states) == pytest.approx(apart / whole)
+
+
+def test_token_share_ends():
+    same = torch.randn(1, 6).expand(4, 6)
+    assert token_share(same) == pytest.approx(0, abs=1e-12)
+    assert token_share(torch.cat([same, -same])) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("clip_norm", [0.0, 0.1])
+def test_updates_are_those_of_plain_training(clip_norm):
+    model = ToyTransformer(seed=1)
+    batches = random_batches(12, seed=5)
+    settings = Settings.of("multistep", eta=3e-3, rehearsal=12, clip_norm=clip_norm)
+    seen = []
+    found = rehearse(
+        model, lambda batch: seen.append(model(batch)) or seen[-1], batches, settings, adam
+    )
+
+    trained = ToyTransformer(seed=1).eval()
+    optimizer = torch.optim.Adam(trained.parameters(), lr=3e-3)
+    losses = []
+    for batch in batches:
+        optimizer.zero_grad()
+        loss = trained(batch)
+        loss.backward()
+        if clip_norm:
+            torch.nn.utils.clip_grad_norm_(trained.parameters(), clip_norm)
+        optimizer.step()
+        losses.append(float(loss))
+    assert [float(loss) for loss in seen] == pytest.approx(losses, rel=1e-9)
+    assert found.first_loss == pytest.approx(losses[0])
+    assert found.last_loss == pytest.approx(sum(losses[-10:]) / 10)
+    assert found.learning_rate == 3e-3
+
+
+def test_nothing_is_left_behind():
+    model = ToyTransformer(seed=1)
+    before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    rehearsal(model, 5)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+    assert model.training and torch.equal(torch.get_rng_state(), state)
+
+
+def test_measured_where_it_ends():
+    """With the parameters of the last update, on the last batch, and in evaluation mode."""
+    model = ToyTransformer(seed=1)
+    start = next(model.parameters()).detach().clone()
+    batches, found = random_batches(4, seed=5), []
+
+    def measure(batch):
+        found.append((batch, float((next(model.parameters()) - start).norm()), model.training))
+        return 0.5
+
+    settings = Settings.of("multistep", eta=1e-2, rehearsal=4)
+    assert rehearse(model, model, batches, settings, adam, measure).token_share == 0.5
+    ((batch, distance, training),) = found
+    assert batch is batches[-1] and distance > 0.01 and not training
+
+
+def test_an_explosion_ends_it_and_does_not_train():
+    model = ToyTransformer(seed=1)
+    before = copy.deepcopy(model.state_dict())
+    found = rehearsal(model, 20, learning_rate=1e305)
+    assert not math.isfinite(found.last_loss) and not found.trains
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "last_loss, share, trains",
+    [
+        (5.0, None, True),
+        (5.0, 0.5, True),
+        (5.0, 0.0, False),  # it falls, but every token looks the same
+        (8.0, 0.5, False),
+        (math.nan, None, False),
+        (-math.inf, None, False),
+    ],
+)
+def test_verdict(last_loss, share, trains):
+    assert Rehearsal(1e-3, 7.0, last_loss, share).trains == trains
+
+
+def test_downwards_until_one_trains():
+    def at(rate):
+        return Rehearsal(rate, 7.0, 5.0 if rate < 0.6 else 9.0, None)
+
+    rates = [r.learning_rate for r in rehearse_downwards(at, 1.0)]
+    assert rates == pytest.approx([1.0, math.sqrt(0.5), 0.5])
+    never = rehearse_downwards(lambda rate: Rehearsal(rate, 7.0, 9.0, None), 1.0, halvings=2)
+    assert [r.learning_rate for r in never][-1] == pytest.approx(0.25)
+    assert not any(r.trains for r in never)
+
+
+def test_no_batch_is_refused():
+    model = ToyTransformer(seed=1)
+    with pytest.raises(GradInitError, match="--gradinit-rehearsal"):
+        rehearse(model, model, itertools.repeat(0, 0), Settings.of("multistep"), adam)
