@@ -37,7 +37,7 @@ paper=(
 )
 multistep=(
   --user-dir fairseq_gradinit --gradinit --gradinit-objective multistep
-  --gradinit-lookahead 10 --gradinit-branch-scale 0.1 --gradinit-max-change 3
+  --gradinit-lookahead 10 --gradinit-branch-scale 0.03 --gradinit-encoder-scale 0.3 --gradinit-max-change 1.2
   --gradinit-iters 40 --gradinit-lr 0.1
 )
 # The published comparison is of lower-cased tokens; sacreBLEU of detokenized text is the score.

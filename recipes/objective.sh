@@ -1,49 +1,76 @@
 #!/usr/bin/env bash
-# Which ingredient of GradInit's default removes the need for warmup, and up to which learning rate?
+# Which ingredient of GradInit's default removes the need for warmup, and how far does it carry?
 #
-#   recipes/objective.sh --out outputs/objective
+#   recipes/objective.sh --out outputs/objective [--question QUESTION]
 #
+#   --question Q  candidates, learning-rate, sgd, depth, width or long; default: all, in turn
+#   --seeds S     default 1,2,3
 #   --out DIR     where everything goes (run again to continue); --data DIR: data-bin made before
 #   --jobs N      cells at a time (default: the cores there are); --raw-dir DIR: local corpus
 #   --cluster C   local, slurm or debug; --gpus, --partition, --minutes, --cpus as the engine's
 #   --dry-run     print cells, commands and an estimate
 #
-# 54 cells on Multi30k de-en: 3 lr × 3 seeds × {none, warmup, branches turned down by hand, learned from
-# 1, learned from there, learned near there (the default)}. Validation loss after 400 updates, and
-# BLEU on the validation set, since settings are chosen here.
-# Time: about 2.5 minutes of one core a cell. Score: not yet run.
+# Small Post-LN models on Multi30k de-en, or on what --data holds; the lr decays linearly to 0. BLEU is
+# that of the validation set, since settings are chosen here.
+# Time: 2 to 4 minutes of one core a cell, 6 to 10 when deeper. Seen: results/objective/README.md.
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+QUESTION='candidates learning-rate sgd depth width long' SEEDS=1,2,3
+GRID_OPTIONS+=" question seeds"
 recipe "$@"
 prepare multi30k_de_en.sh
 
-model=(
-  --task translation --source-lang de --target-lang en
-  --arch transformer --encoder-layers 6 --decoder-layers 6 --share-all-embeddings
-  --encoder-embed-dim 64 --encoder-ffn-embed-dim 128 --encoder-attention-heads 4
-  --decoder-embed-dim 64 --decoder-ffn-embed-dim 128 --decoder-attention-heads 4
-)
-training=(
-  --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 0 --dropout 0.1
-  --lr-scheduler fixed --criterion label_smoothed_cross_entropy --label-smoothing 0.1
-  --max-tokens 1024 --max-update 400
-)
-saving=(
-  --validate-interval-updates 200 --save-interval-updates 200 --keep-interval-updates 1
-  --no-epoch-checkpoints --log-interval 50 --num-workers 0
-)
-learn="--user-dir fairseq_gradinit --gradinit --gradinit-iters 40 --gradinit-lr 0.1"
-generate=(--beam 1 --remove-bpe sentencepiece --max-tokens 4000 --max-len-a 1 --max-len-b 9)
+# ask UPDATES AXIS... -- FLAG...: one grid, in a folder named after the question.
+ask() {
+  local OUT="${OUT}/${question}" updates="$1" axes=()
+  while shift; [[ "$1" != -- ]]; do axes+=(--axis "$1"); done
+  shift
+  local on="--user-dir fairseq_gradinit --gradinit"
+  grid "${axes[@]}" --axis "seed=${SEEDS}" \
+    --init none="" \
+    --init warmup="--warmup-updates 150" \
+    --init paper="${on} --gradinit-objective paper" \
+    --init from-1="${on} --gradinit-branch-scale 1 --gradinit-encoder-scale 1 --gradinit-max-change 100" \
+    --init branches-0.1="${on} --gradinit-branch-scale 0.1 --gradinit-encoder-scale 1 --gradinit-max-change 3" \
+    --init branches-0.03="${on} --gradinit-encoder-scale 1" \
+    --init wide="${on} --gradinit-max-change 3" \
+    --init start="${on} --gradinit-iters 1 --gradinit-max-change 1" \
+    --init default="${on}" \
+    --generate-flags "--beam 1 --remove-bpe sentencepiece --max-tokens 4000 --max-len-a 1 --max-len-b 9" \
+    --subset valid --cell-seconds 200 \
+    -- --task translation --source-lang de --target-lang en --arch transformer --share-all-embeddings \
+    --encoder-attention-heads 2 --decoder-attention-heads 2 \
+    --clip-norm 0 --dropout 0.1 --criterion label_smoothed_cross_entropy --label-smoothing 0.1 \
+    --lr-scheduler polynomial_decay --total-num-update "${updates}" --max-update "${updates}" \
+    --max-tokens 1024 --validate-interval-updates 200 --save-interval-updates 200 \
+    --keep-interval-updates 1 --no-epoch-checkpoints --log-interval 50 --num-workers 0 "$@"
+}
 
-grid \
-  --axis seed=1,2,3 --axis lr=2e-3,4e-3,8e-3 --axis init=none,warmup,hand,from-1,from-0.1,default \
-  --init none="" \
-  --init warmup="--warmup-updates 150" \
-  --init hand="--user-dir fairseq_gradinit --gradinit --gradinit-iters 1 --gradinit-max-change 1" \
-  --init from-1="${learn} --gradinit-branch-scale 1 --gradinit-max-change 100" \
-  --init from-0.1="${learn} --gradinit-branch-scale 0.1 --gradinit-max-change 100" \
-  --init default="${learn} --gradinit-branch-scale 0.1 --gradinit-max-change 3" \
-  --generate-flags "${generate[*]}" --subset valid \
-  --cell-seconds 150 \
-  -- "${model[@]}" "${training[@]}" "${saving[@]}"
+adam=(--optimizer adam --adam-betas '(0.9, 0.98)')
+sgd=(--optimizer sgd --momentum 0.9)
+width() {
+  echo --encoder-embed-dim "$1" --encoder-ffn-embed-dim $((2 * $1)) \
+    --decoder-embed-dim "$1" --decoder-ffn-embed-dim $((2 * $1))
+}
+
+for question in ${QUESTION}; do
+  case "${question}" in
+  candidates)
+    ask 400 depth=6 lr=4e-3 \
+      init=none,warmup,paper,from-1,branches-0.1,branches-0.03,wide,start,default \
+      -- $(width 64) "${adam[@]}" ;;
+  learning-rate)
+    ask 400 depth=6 lr=7e-4,1e-3,1.4e-3,2e-3,2.8e-3,4e-3,5.6e-3,8e-3,1.1e-2 init=none,warmup,default \
+      -- $(width 64) "${adam[@]}" ;;
+  sgd)
+    ask 400 depth=6 lr=0.03,0.1,0.3,1 init=none,warmup,default -- $(width 64) "${sgd[@]}" ;;
+  depth)
+    ask 400 depth=12,18 lr=1e-3,2e-3 init=none,warmup,default -- $(width 64) "${adam[@]}" ;;
+  width)
+    ask 200 depth=6 lr=1e-3,2e-3 init=none,warmup,default -- $(width 256) "${adam[@]}" ;;
+  long)
+    ask 1000 depth=6 lr=2e-3,4e-3,5.6e-3 init=warmup,default -- $(width 64) "${adam[@]}" ;;
+  *) die "--question ${question}: not one of them; see --help" ;;
+  esac
+done

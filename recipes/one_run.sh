@@ -20,9 +20,9 @@ recipe "$@"
 prepare multi30k_de_en.sh
 
 case "${INIT}" in
-none) start=(--lr-scheduler fixed) ;;
-gradinit) start=(--lr-scheduler fixed --gradinit) ;;
-warmup) start=(--lr-scheduler inverse_sqrt --warmup-updates 300) ;;
+none) start=() ;;
+gradinit) start=(--gradinit) ;;
+warmup) start=(--warmup-updates 300) ;;
 *) die "--init ${INIT}: not known; write none, gradinit or warmup" ;;
 esac
 run="${OUT}/${INIT}"
@@ -34,7 +34,8 @@ mkdir -p "${run}"
   --arch transformer --encoder-layers 6 --decoder-layers 6 --share-all-embeddings \
   --encoder-embed-dim 64 --encoder-ffn-embed-dim 128 --encoder-attention-heads 2 \
   --decoder-embed-dim 64 --decoder-ffn-embed-dim 128 --decoder-attention-heads 2 \
-  --optimizer adam --adam-betas '(0.9, 0.98)' --lr "${LR}" --clip-norm 0 "${start[@]}" \
+  --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 0 \
+  --lr "${LR}" --lr-scheduler polynomial_decay --total-num-update "${UPDATES}" "${start[@]}" \
   --dropout 0.1 --criterion label_smoothed_cross_entropy --label-smoothing 0.1 \
   --max-tokens 1024 --max-update "${UPDATES}" --seed 1 --num-workers 0 \
   --save-interval-updates 50 --keep-interval-updates 3 --no-epoch-checkpoints \

@@ -12,5 +12,6 @@ set -euo pipefail
 case "${1:---help}" in -h | --help) sed -n '2,/^$/s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 GRID="$(realpath -m "$1")"
 TO="$(realpath -m "${2:-$1/report}")"
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-exec "${PYTHON:-python3}" -m recipes.engine report "${GRID}" --to "${TO}"
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+cd "${ROOT}"
+engine report "${GRID}" --to "${TO}"
