@@ -27,7 +27,7 @@ ask() {
   while shift; [[ "$1" != -- ]]; do axes+=(--axis "$1"); done
   shift
   local on="--user-dir fairseq_gradinit --gradinit"
-  grid "${axes[@]}" --axis "seed=${SEEDS}" \
+  grid --axis "seed=${SEEDS}" "${axes[@]}" \
     --init none="" \
     --init warmup="--warmup-updates 150" \
     --init paper="${on} --gradinit-objective paper" \
