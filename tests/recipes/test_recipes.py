@@ -60,7 +60,7 @@ def test_dry_run_prints_every_cell_and_starts_nothing(grid, tmp_path):
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
     assert lines[-1].startswith(f"{GRIDS[grid]} cells, {GRIDS[grid]} to run")
-    assert sum("fairseq_cli.train" in line for line in lines) == GRIDS[name]
+    assert sum("fairseq_cli.train" in line for line in lines) == GRIDS[grid]
     assert not list(tmp_path.iterdir())
 
 

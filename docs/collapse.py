@@ -1,0 +1,243 @@
+"""What happens inside a Post-LN Transformer in its first updates, with and without warmup.
+
+    python docs/collapse.py DATA_BIN [--lr 4e-3] [--updates 400] [--seed 1] [--out docs]
+
+Trains one small model from several starts, in a plain loop (Adam, lr decayed linearly, no
+clipping), and looks inside at chosen updates. Writes collapse.json and collapse.png. About 12
+minutes on one core. What the numbers mean: docs/why_warmup.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import types
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Iterator, Sequence
+
+import matplotlib.pyplot as plt
+import torch
+from fairseq import options, tasks
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from fairseq_gradinit.before_training import per_token_loss
+from fairseq_gradinit.gradinit import Settings, learn_scales
+from fairseq_gradinit.prediction import encoder_token_share
+
+BETAS, WARMUP = (0.9, 0.98), 150
+LOOK_AT = (0, 1, 2, 3, 5, 8, 12, 20, 30, 45, 60, 90, 120, 160, 200, 250, 300, 350, 400)
+STARTS = {  # label: what differs from a run without warmup
+    "no warmup": {},
+    "warmup": {"warmup": WARMUP},
+    "branches × 0.1": {"branch_scale": 0.1, "encoder_scale": 1.0, "max_change": 1.0, "iters": 1},
+    "learned from 0.1, within 3": {"branch_scale": 0.1, "encoder_scale": 1.0, "max_change": 3.0},
+    "GradInit (default)": {"max_change": Settings.of("multistep").max_change},
+}
+PANELS = {
+    "loss": "validation loss, nats/token",
+    "gap": "… with other sentences' sources, minus that",
+    "token_share": "token-specific share ρ, encoder output",
+    "branch_ratio": "encoder: ‖branch‖ / ‖residual‖",
+    "entropy": "cross-attention entropy / log length",
+    "agreement": "cosine of successive steps, encoder",
+    "update_size": "encoder: ‖Δθ‖ / ‖θ‖ of matrices",
+    "encoder_gradient": "share of ‖g‖² that is the encoder's",
+    "gain": "encoder: mean |LayerNorm gain − 1|",
+}
+COLOURS = ["#D55E00", "#000000", "#E69F00", "#CC79A7", "#0072B2"]
+
+
+@dataclass
+class Setup:
+    """One small Post-LN model on real text, as `fairseq-train` would build it."""
+
+    arguments: argparse.Namespace
+    task: Any = field(init=False)
+    model: nn.Module = field(init=False)
+    criterion: nn.Module = field(init=False)
+
+    def __post_init__(self) -> None:
+        given = [self.arguments.data, "--task=translation", "--arch=transformer"]
+        given += ["--share-all-embeddings", "--dropout=0.1", "--max-tokens=1024"]
+        given += ["--criterion=label_smoothed_cross_entropy", "--label-smoothing=0.1"]
+        for side in ("encoder", "decoder"):
+            given += [f"--{side}-layers=6", f"--{side}-embed-dim=64"]
+            given += [f"--{side}-ffn-embed-dim=128", f"--{side}-attention-heads=2"]
+        parsed = options.parse_args_and_arch(options.get_training_parser(), given)
+        config = convert_namespace_to_omegaconf(parsed)
+        self.task = tasks.setup_task(config.task)
+        for split in ("train", "valid"):
+            self.task.load_dataset(split)
+        torch.manual_seed(self.arguments.seed)
+        self.model = self.task.build_model(config.model)
+        self.criterion = self.task.build_criterion(config.criterion)
+
+    def batches(self, split: str, seed: int) -> Iterator[Any]:
+        """The train split for ever, reshuffled; another split once."""
+        epoch = 1
+        while True:
+            yield from self.task.get_batch_iterator(
+                dataset=self.task.dataset(split),
+                max_tokens=1024,
+                max_positions=(1024, 1024),
+                seed=seed,
+                epoch=epoch,
+                disable_iterator_cache=True,
+            ).next_epoch_itr(shuffle=split == "train")
+            epoch += 1
+            if split != "train":
+                return
+
+    def optimizer(self, params: list[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.Adam(params, lr=self.arguments.lr, betas=BETAS)
+
+
+class Probe:
+    """Looks inside a model on fixed validation batches."""
+
+    def __init__(self, model: nn.Module, batches: list[Any]):
+        self.model, self.batches = model, batches
+        self.rows: list[dict[str, float]] = []
+
+    def look(self, update: int, steps: Sequence[Tensor]) -> None:
+        """steps: what the last two updates, or fewer, added to `encoder_vector`."""
+        row = {"update": float(update)}
+        if steps:
+            row["update_size"] = float(steps[-1].norm() / self.encoder_vector().norm())
+        if len(steps) == 2:
+            row["agreement"] = float(torch.cosine_similarity(*steps, dim=0))
+        square = {True: 0.0, False: 0.0}
+        for name, parameter in self.model.named_parameters():
+            if parameter.grad is not None and "embed_tokens" not in name:
+                square[name.startswith("encoder.")] += float(parameter.grad.pow(2).sum())
+        if sum(square.values()):
+            row["encoder_gradient"] = square[True] / sum(square.values())
+        self.model.eval()
+        with torch.no_grad():
+            row.update(self._forward())
+        self.model.train()
+        self.rows.append(row)
+
+    def encoder_vector(self) -> Tensor:
+        matrices = [p for n, p in self.model.encoder.layers.named_parameters() if p.dim() > 1]
+        return torch.cat([matrix.detach().flatten() for matrix in matrices])
+
+    def _forward(self) -> dict[str, float]:
+        ratios: list[float] = []
+
+        def measured(layer: nn.Module, branch: Tensor, residual: Tensor) -> Tensor:
+            ratios.append(float(branch.norm() / residual.norm()))
+            return residual + branch
+
+        for layer in self.model.encoder.layers:
+            layer.residual_connection = types.MethodType(measured, layer)
+        sample = self.batches[0]
+        attention = self.model(**sample["net_input"])[1]["attn"][0]  # [sentences, targets, sources]
+        for layer in self.model.encoder.layers:
+            del layer.residual_connection
+        lengths = sample["net_input"]["src_lengths"].clamp_min(2).log()[:, None]
+        entropy = -(attention * attention.clamp_min(1e-9).log()).sum(-1) / lengths
+        gains = [
+            (norm.weight - 1).abs().mean()
+            for norm in self.model.encoder.modules()
+            if isinstance(norm, nn.LayerNorm)
+        ]
+        right, wrong = self._loss(rolled=False), self._loss(rolled=True)
+        return {
+            "branch_ratio": sum(ratios) / len(ratios),
+            "entropy": float(entropy[sample["target"].ne(self.model.decoder.padding_idx)].mean()),
+            "token_share": encoder_token_share(self.model, sample),
+            "gain": float(torch.stack(gains).mean()),
+            "loss": right,
+            "gap": wrong - right,
+        }
+
+    def _loss(self, rolled: bool) -> float:
+        """Nats per token; rolled: every target beside the source of the sentence before it."""
+        total, tokens = 0.0, 0
+        for sample in self.batches:
+            given = dict(sample["net_input"])
+            if rolled:
+                for key in ("src_tokens", "src_lengths"):
+                    given[key] = given[key].roll(1, 0)
+            target = sample["target"]
+            scores = self.model.get_normalized_probs(self.model(**given), log_probs=True)
+            kept = target.ne(self.model.decoder.padding_idx)
+            total -= float(scores.gather(-1, target[..., None])[..., 0][kept].sum())
+            tokens += int(kept.sum())
+        return total / tokens
+
+
+def run(label: str, arguments: argparse.Namespace) -> list[dict[str, float]]:
+    setup, given = Setup(arguments), dict(STARTS[label])
+    model, warmup = setup.model, given.pop("warmup", 1)
+    loss_fn = per_token_loss(model, setup.criterion)
+    if given:
+        settings = Settings.of("multistep", eta=arguments.lr, seed=arguments.seed, **given)
+        train = setup.batches("train", arguments.seed + 1000)
+        learn_scales(model, loss_fn, train, settings, setup.optimizer)
+    probe = Probe(model, list(setup.batches("valid", 1))[: arguments.batches])
+    optimizer = setup.optimizer(list(model.parameters()))
+    train = setup.batches("train", arguments.seed)
+    model.train()
+    steps: deque[Tensor] = deque(maxlen=2)
+    probe.look(0, steps)
+    for update in tqdm(range(1, arguments.updates + 1), desc=label):
+        rise, rest = min(1.0, update / warmup), 1 - (update - 1) / arguments.updates
+        for group in optimizer.param_groups:
+            group["lr"] = arguments.lr * rise * rest
+        optimizer.zero_grad()
+        loss_fn(next(train)).backward()
+        before = probe.encoder_vector()
+        optimizer.step()
+        steps.append(probe.encoder_vector() - before)
+        if update in LOOK_AT:
+            probe.look(update, steps)
+    return probe.rows
+
+
+def draw(runs: dict[str, list[dict[str, float]]], path: Path) -> None:
+    figure, axes = plt.subplots(3, 3, figsize=(12, 9), constrained_layout=True)
+    for panel, (key, title) in zip(axes.flat, PANELS.items()):
+        for (label, rows), colour in zip(runs.items(), COLOURS):
+            points = [(row["update"], row[key]) for row in rows if key in row]
+            panel.plot(*zip(*points), color=colour, label=label, marker=".", markersize=4)
+        panel.set_title(title, fontsize=10)
+        panel.set_xscale("symlog", linthresh=1)
+        if key in ("branch_ratio", "update_size", "gain"):
+            panel.set_yscale("log")
+    for panel in axes[-1]:
+        panel.set_xlabel("update")
+    axes[0, 0].legend(fontsize=8)
+    temporary = path.with_suffix(".tmp.png")
+    figure.savefig(temporary, dpi=110, metadata={"Software": None})
+    temporary.rename(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", help="data-bin, as data_prep/multi30k_de_en.sh makes it")
+    parser.add_argument("--lr", type=float, default=4e-3)
+    parser.add_argument("--updates", type=int, default=400)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--batches", type=int, default=12, help="validation batches looked at")
+    parser.add_argument("--out", type=Path, default=Path("docs"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    logging.getLogger().setLevel(logging.WARNING)  # which importing fairseq lowers
+    runs = {label: run(label, arguments) for label in STARTS}
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    record = {**vars(arguments), "out": str(arguments.out), "runs": runs}
+    temporary = arguments.out / "collapse.json.tmp"
+    temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    temporary.rename(arguments.out / "collapse.json")
+    draw(runs, arguments.out / "collapse.png")
+
+
+if __name__ == "__main__":
+    main()
