@@ -16,12 +16,14 @@ GRIDS = {
     "multi30k_sgd": 24,
     "iwslt14_adam": 144,
     "wmt14_sgd": 36,
-    "objective --question candidates": 27,
+    "objective --question candidates": 24,
 }
 
 
-def run(recipe: Path, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+def run(
+    recipe: Path, *arguments: str, cwd: Path = ROOT, python: str = sys.executable
+) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHON": python, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         ["bash", str(recipe), *arguments],
         cwd=cwd,
@@ -48,6 +50,17 @@ def test_bad_options_are_one_line(recipe, tmp_path):
         result = run(recipe, *arguments)
         assert result.returncode != 0 and word in result.stderr
         assert len(result.stderr.splitlines()) == 1 and not result.stdout
+
+
+def test_interpreter_without_the_packages_is_one_line(tmp_path):
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    bare.chmod(0o755)
+    out = tmp_path / "out"
+    result = run(ROOT / "recipes" / "quickstart.sh", "--out", str(out), python=str(bare))
+    assert result.returncode != 0 and not out.exists()
+    assert f"PYTHON={bare}: lacks" in result.stderr and "make install" in result.stderr
+    assert len(result.stderr.splitlines()) == 1 and not result.stdout
 
 
 @pytest.mark.parametrize(
