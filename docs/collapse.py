@@ -3,7 +3,7 @@
     python docs/collapse.py DATA_BIN [--lr 4e-3] [--updates 400] [--seed 1] [--out docs]
 
 Trains one small model from several starts, in a plain loop (Adam, lr decayed linearly, no
-clipping), and looks inside at chosen updates. Writes collapse.json and collapse.png. About 12
+clipping), and looks inside at chosen updates. Writes collapse.jsonl and collapse.png. About 15
 minutes on one core. What the numbers mean: docs/why_warmup.md.
 """
 
@@ -22,6 +22,7 @@ import matplotlib.pyplot as plt
 import torch
 from fairseq import options, tasks
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from matplotlib.ticker import ScalarFormatter
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -209,7 +210,9 @@ def draw(runs: dict[str, list[dict[str, float]]], path: Path) -> None:
             panel.plot(*zip(*points), color=colour, label=label, marker=".", markersize=4)
         panel.set_title(title, fontsize=10)
         panel.set_xscale("symlog", linthresh=1)
-        if key in ("branch_ratio", "update_size", "gain"):
+        panel.set_xticks([0, 1, 10, 100])
+        panel.xaxis.set_major_formatter(ScalarFormatter())
+        if key in ("branch_ratio", "update_size", "encoder_gradient"):
             panel.set_yscale("log")
     for panel in axes[-1]:
         panel.set_xlabel("update")
@@ -232,10 +235,16 @@ def main() -> None:
     logging.getLogger().setLevel(logging.WARNING)  # which importing fairseq lowers
     runs = {label: run(label, arguments) for label in STARTS}
     arguments.out.mkdir(parents=True, exist_ok=True)
-    record = {**vars(arguments), "out": str(arguments.out), "runs": runs}
-    temporary = arguments.out / "collapse.json.tmp"
-    temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    temporary.rename(arguments.out / "collapse.json")
+    settings = {key: value for key, value in vars(arguments).items() if key not in ("data", "out")}
+    # Four digits, a look a line: small and readable in a diff.
+    lines = [
+        json.dumps({"start": label, **{key: float(f"{row[key]:.4g}") for key in row}})
+        for label, rows in runs.items()
+        for row in rows
+    ]
+    temporary = arguments.out / "collapse.jsonl.tmp"
+    temporary.write_text("\n".join([json.dumps(settings), *lines]) + "\n", encoding="utf-8")
+    temporary.rename(arguments.out / "collapse.jsonl")
     draw(runs, arguments.out / "collapse.png")
 
 
