@@ -59,6 +59,10 @@ def report(folder: Path, to: Path | None, console: Console) -> int:
     try:
         target.mkdir(parents=True, exist_ok=True)
         _write(grid, rows, folder, target)
+    except FileNotFoundError as error:  # a relative --data, and another folder than the grid's
+        raise GridError(
+            f"{error.filename}: not found; report from the folder that the grid ran in"
+        ) from error
     except OSError as error:
         raise GridError(f"--to {target}: cannot write ({error.strerror})") from error
     missing = sum(row.status not in RESULTS for row in rows)

@@ -149,6 +149,12 @@ def test_a_grid_without_results_has_no_report(tmp_path):
         report.report(tmp_path / "nowhere", None, Console(quiet=True))
 
 
+def test_a_report_from_another_folder_names_what_it_misses(grid_folder, tmp_path):
+    (tmp_path / "data" / "raw" / "test.en").unlink()
+    with pytest.raises(GridError, match=r"raw/test\.en: not found; report from the folder that"):
+        report.report(grid_folder[1], tmp_path / "report", Console(quiet=True))
+
+
 def test_markdown_in_the_page_is_escaped():
     assert from_markdown("### a<b\n\n| x | **y** |\n| --- | --- |\n| 1 | `2` |") == (
         "<h3>a&lt;b</h3>\n"
