@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from . import batches, records
 from .config import GradInitConfig
 from .gradinit import Blocks, GradInitError, Iteration, LearnedScales, Settings, learn_scales
+from .gradinit.blocks import has_branches
 from .gradinit.isolation import borrowed
 from .prediction import predict
 from .progress import Progress
@@ -95,6 +96,12 @@ def give_scales(
             f"{learned.stop_reason}); scales {min(learned.scales):.3g} to "
             f"{max(learned.scales):.3g} in {path}"
         )
+        if not paper and not has_branches(learned.blocks):
+            logger.warning(
+                "GradInit: found no residual branches between LayerNorms in this model; all its "
+                f"scales started at 1 and stayed within a factor {settings.max_change:g}; "
+                "--gradinit-max-change gives them more room"
+            )
         if settings.rehearsal > 0:
             samples = batches.whole_batches(dataset, index_lists, rng)
             about["prediction"] = predict(model, loss_fn, samples, settings, optimizer)

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import fields
 
 import pytest
-from fairseq_runs import USER_DIR, command, train, train_arguments
+from fairseq_runs import USER_DIR, command, run, train, train_arguments
 
 from fairseq_gradinit.config import GradInitConfig
 
@@ -124,6 +124,16 @@ def test_a_lower_learning_rate_that_trains_is_named(grammar, tmp_path, caplog):
     highest = record["highest_learning_rate"]
     assert not record["trains"] and highest < 30
     assert f"--lr {highest:.2g}, the highest" in warned
+
+
+def test_a_model_without_branches_is_said(grammar, tmp_path, caplog):
+    transformer = ("--encoder-ffn", "--decoder-ffn", "--encoder-attention", "--decoder-attention")
+    flags = ["--gradinit", "--gradinit-iters=1", "--gradinit-lookahead=1", "--gradinit-rehearsal=0"]
+    given = train_arguments(grammar, tmp_path, *flags, "--arch=lstm", "--decoder-out-embed-dim=16")
+    run([flag for flag in given if not flag.startswith(transformer)])
+    record = json.loads((tmp_path / "gradinit" / "scales.json").read_text())
+    assert all(1 / 1.21 < block["scale"] < 1.21 for block in record["blocks"])
+    assert "no residual branches between LayerNorms" in caplog.text
 
 
 def test_no_trace_and_an_exit_code_in_a_shell(grammar, tmp_path):

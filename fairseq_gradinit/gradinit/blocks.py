@@ -57,11 +57,11 @@ class Blocks:
 
     def start(self, settings: Settings) -> Tensor:
         """Where the scales start: `branch_scale` for branch outputs, `encoder_scale` for the
-        encoder's other matrices, 1 for the rest, and 1 for all where nothing is to be learned.
-        [blocks]
+        encoder's other matrices, 1 for the rest. 1 for all where nothing is to be learned or the
+        model has no branches between LayerNorms. [blocks]
         """
         scales = torch.ones(len(self), dtype=torch.float64)
-        if settings.iters > 0:
+        if settings.iters > 0 and has_branches(self.blocks):
             for index, block in enumerate(self.blocks):
                 if block.kind == BRANCH_OUTPUT:
                     scales[index] = settings.branch_scale
@@ -117,6 +117,12 @@ class Blocks:
     def norms(self) -> list[float]:
         """‖θ_m‖₂ of every block as it stands now."""
         return torch.stack([p.detach().float().norm() for p in self.parameters]).tolist()
+
+
+def has_branches(blocks: Sequence[Block]) -> bool:
+    """Residual branches known by name, and LayerNorms for their growth to divide tokens by: a
+    Transformer. The `fc2` of a convolutional model without LayerNorm is no such branch."""
+    return {BRANCH_OUTPUT, LAYER_NORM} <= {block.kind for block in blocks}
 
 
 def _collect(model: nn.Module) -> tuple[list[Block], list[nn.Parameter]]:

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from toy_models import ToyTransformer
 
-from fairseq_gradinit.gradinit import Blocks
+from fairseq_gradinit.gradinit import Blocks, Settings
 
 
 def kinds(model):
@@ -35,6 +35,18 @@ def test_kinds_come_from_modules_not_names():
         "d.out_proj.bias": "bias",
         "free": "weight",
     }
+
+
+def test_only_branches_between_layernorms_start_turned_down():
+    class Convolutional(nn.Module):  # fairseq's fconv has an fc2, and no LayerNorm
+        def __init__(self):
+            super().__init__()
+            self.encoder = nn.ModuleDict({"fc1": nn.Linear(2, 2), "fc2": nn.Linear(2, 2)})
+
+    settings = Settings.of("multistep", eta=1e-3)
+    assert set(Blocks(Convolutional()).start(settings).tolist()) == {1.0}
+    branches = (settings.branch_scale, settings.encoder_scale)
+    assert set(Blocks(ToyTransformer(seed=1)).start(settings).tolist()) == {1.0, *branches}
 
 
 def test_tied_tensors_are_one_block_with_aliases():
