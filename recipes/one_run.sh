@@ -10,7 +10,8 @@
 #   --updates N   default 800
 #   --lr X        default 4e-3
 #
-# Time: not yet run. Expected: not yet run.
+# Time: 4 minutes on one of two cores. Seen at commit a33d9f2, seed 1, Multi30k test: BLEU 25.3 (15.4 with
+# --updates 400), nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0.
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
