@@ -106,4 +106,4 @@ def test_multi30k(tmp_path, seed):
     gradinit = train_and_score(data, tmp_path / "gradinit", "--gradinit", *flags, **training)
     print(f"BLEU, seed {seed}: none {none:.2f}, GradInit {gradinit:.2f}")
     assert none < 1
-    assert gradinit > 2
+    assert gradinit > 10  # 16 to 18 seen; a model that does not read its source reaches 4
