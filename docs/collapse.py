@@ -231,6 +231,11 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=12, help="validation batches looked at")
     parser.add_argument("--out", type=Path, default=Path("docs"))
     arguments = parser.parse_args()
+    if not list(Path(arguments.data).glob("dict.*.txt")):
+        parser.error(f"{arguments.data}: no data-bin here; make one with data_prep")
+    for name in ("updates", "batches"):
+        if getattr(arguments, name) < 1:
+            parser.error(f"--{name}: found {getattr(arguments, name)}; give 1 or more")
     torch.set_num_threads(1)
     logging.getLogger().setLevel(logging.WARNING)  # which importing fairseq lowers
     runs = {label: run(label, arguments) for label in STARTS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import asdict
 from typing import Any, Iterator
 
@@ -28,7 +29,7 @@ def predict(
 
     Returns:
         JSON-ready: `trains`, `highest_learning_rate` that it vouches for (None: none of those
-        tried), and the `rehearsals`.
+        tried), and the `rehearsals`, in which None stands for what is not finite.
     """
 
     def rehearse_at(learning_rate: float) -> Rehearsal:
@@ -61,7 +62,7 @@ def predict(
         "trains": first.trains,
         "highest_learning_rate": last.learning_rate if last.trains else None,
         "rehearsals": [
-            {**asdict(rehearsal), "trains": rehearsal.trains} for rehearsal in rehearsals
+            {**_finite(asdict(rehearsal)), "trains": rehearsal.trains} for rehearsal in rehearsals
         ],
     }
 
@@ -86,6 +87,11 @@ def encoder_token_share(model: nn.Module, sample: Any) -> float | None:
         kept = ~padding[0].bool()  # [sentences, length]
         return token_share(states.transpose(0, 1)[kept])
     return token_share(states.flatten(0, 1))
+
+
+def _finite(values: dict[str, float | None]) -> dict[str, float | None]:
+    """JSON has no NaN and no infinity."""
+    return {k: None if v is None or not math.isfinite(v) else v for k, v in values.items()}
 
 
 def _found(rehearsal: Rehearsal, updates: int) -> str:

@@ -29,6 +29,8 @@ BAD_FLAGS = {
     "min-scale": (["--gradinit-min-scale=0"], "--gradinit-min-scale: found 0.0"),
     "max-scale": (["--gradinit-max-scale=0.5"], "upper bounds 0.5"),
     "branch-scale": (["--gradinit-branch-scale=0"], "--gradinit-branch-scale: found 0.0; give"),
+    "encoder-scale": (["--gradinit-encoder-scale=0"], "--gradinit-encoder-scale: found 0.0; give"),
+    "rehearsal": (["--gradinit-rehearsal=-1"], "--gradinit-rehearsal: found -1; give 0 or more"),
     "max-change": (["--gradinit-max-change=0.1"], "--gradinit-max-change: found 0.1; give 1 or"),
     "run-lr": (["--lr=0"], "--gradinit-eta: found 0.0"),
     "unknown-first-step": (
@@ -114,6 +116,8 @@ def test_a_learning_rate_beyond_rescue_is_said(grammar, tmp_path, caplog, eta, s
     warned = [line for line in caplog.text.splitlines() if "predicted not to train" in line]
     assert len(warned) == (says is not None)
     assert says is None or (says in warned[0] and "at learning rate 1e+30" in warned[0])
+    text = (tmp_path / "gradinit" / "scales.json").read_text()
+    json.loads(text, parse_constant=pytest.fail)  # NaN and Infinity are not JSON
 
 
 def test_a_lower_learning_rate_that_trains_is_named(grammar, tmp_path, caplog):

@@ -52,6 +52,13 @@ def test_bad_options_are_one_line(recipe, tmp_path):
         assert len(result.stderr.splitlines()) == 1 and not result.stdout
 
 
+def test_an_unknown_question_is_refused_before_the_corpus_is_prepared(tmp_path):
+    out = tmp_path / "out"
+    result = run(ROOT / "recipes/objective.sh", "--out", str(out), "--question", "sgd depht")
+    assert result.returncode != 0 and not result.stdout and not out.exists()
+    assert result.stderr.startswith("error: --question depht: not one of: candidates paper")
+
+
 def test_interpreter_without_the_packages_is_one_line(tmp_path):
     bare = tmp_path / "python"
     bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
