@@ -69,7 +69,7 @@ def give_scales(
         logger.info(f"reusing {path}: the same model and config finished learning before")
     else:
         rng = np.random.default_rng(settings.seed)
-        paper = settings.objective == "paper"
+        paper = settings.preset == "paper"
         supply = batches.overlapping_halves if paper else batches.whole_batches
         with records.IterationLog(folder / "iterations.jsonl") as log:
             path.unlink(missing_ok=True)  # of another config

@@ -7,7 +7,7 @@ from typing import Any, Dict, Optional
 
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 
-from .gradinit.settings import ALGORITHMS, CONSTRAINTS, OBJECTIVES, Settings
+from .gradinit.settings import ALGORITHMS, CONSTRAINTS, PRESETS, Settings
 
 PREFIX = "gradinit_"
 
@@ -22,7 +22,7 @@ def _flag(default: Any, text: str) -> Any:
 class GradInitConfig(FairseqDataclass):
     """The flags of GradInit, mixed into a task's own configuration.
 
-    None stands for the objective's default (`gradinit.settings.PRESETS`) or for what the run
+    None stands for the preset's value (`gradinit.settings.PRESETS`) or for what the run
     itself uses.
     """
 
@@ -31,15 +31,19 @@ class GradInitConfig(FairseqDataclass):
         "learn one scale per parameter tensor before the first update of a fresh model, so that "
         "Post-LN Transformers train without learning-rate warmup (GradInit)",
     )
-    gradinit_objective: ChoiceEnum(OBJECTIVES) = _flag(  # type: ignore[valid-type]
+    gradinit_preset: ChoiceEnum(tuple(PRESETS)) = _flag(  # type: ignore[valid-type]
         "multistep",
-        "what the scales lower. multistep: the loss after --gradinit-lookahead steps of the run's "
+        "objective and defaults. multistep: the loss after --gradinit-lookahead steps of the run's "
         "own optimizer; paper: Zhu et al. 2021, Algorithm 1, one step under a bound on the "
         "gradient norm",
     )
     gradinit_lookahead: Optional[int] = _flag(
         None,
         "K, optimizer steps before the loss that is differentiated (default: 10; paper: 1)",
+    )
+    gradinit_margin: Optional[float] = _flag(
+        None,
+        "m; the look-ahead's steps are taken at m times the learning rate (default: 2; paper: 1)",
     )
     gradinit_iters: Optional[int] = _flag(
         None,
@@ -64,14 +68,14 @@ class GradInitConfig(FairseqDataclass):
         "(0.9, 0.98)", "betas of Adam on the scales (default: as the paper's script)"
     )
     gradinit_eta: Optional[float] = _flag(
-        None, "learning rate of the steps looked ahead (default: the run's --lr)"
+        None, "the learning rate to start well at (default: the run's --lr)"
     )
     gradinit_algorithm: ChoiceEnum(("auto", *ALGORITHMS)) = _flag(  # type: ignore[valid-type]
         "auto",
         "adam: sign step and 1-norm, sgd: gradient step and 2-norm (auto: from --optimizer)",
     )
     gradinit_normalize_gradient: bool = _flag(
-        False, "paper objective with sgd: step along g/|g| instead of g, as its CIFAR scripts"
+        False, "paper with sgd: step along g/|g| instead of g, as its CIFAR scripts"
     )
     gradinit_gamma: Optional[float] = _flag(
         None,
@@ -89,9 +93,7 @@ class GradInitConfig(FairseqDataclass):
         "derivative of the gradient norm by double backward (exact) or by a central difference "
         "(finite-difference, works with fused kernels)",
     )
-    gradinit_min_scale: float = _flag(
-        0.01, "least scale; biases may go to 0 with the paper's objective"
-    )
+    gradinit_min_scale: float = _flag(0.01, "least scale; biases may go to 0 with paper")
     gradinit_max_scale: float = _flag(math.inf, "greatest scale")
     gradinit_max_layernorm_scale: float = _flag(100.0, "greatest scale of a LayerNorm weight")
     gradinit_max_change: Optional[float] = _flag(

@@ -110,10 +110,10 @@ def _algorithm(flags: GradInitConfig, run: RunConfig) -> str:
     if flags.gradinit_algorithm != "auto":
         return str(flags.gradinit_algorithm)
     name = optimizer_name(run)
-    if flags.gradinit_objective == "paper" and name not in CLOSED_FORM:
+    if flags.gradinit_preset == "paper" and name not in CLOSED_FORM:
         raise GradInitError(
             f"--gradinit-algorithm auto: the first step of --optimizer {name} is not known in "
-            "closed form; give adam or sgd, or --gradinit-objective multistep, which steps it"
+            "closed form; give adam or sgd, or --gradinit-preset multistep, which steps it"
         )
     return FAMILIES.get(name, "adam")
 

@@ -31,14 +31,14 @@ training=(
 )
 saving=(--keep-last-epochs 10 --save-interval-updates 2000 --keep-interval-updates 1)
 paper=(
-  --user-dir fairseq_gradinit --gradinit --gradinit-objective paper --gradinit-iters 780
+  --user-dir fairseq_gradinit --gradinit --gradinit-preset paper --gradinit-iters 780
   --gradinit-lr 2.5e-3 --gradinit-eta 1e-3 --gradinit-gamma 1000 --gradinit-min-scale 0.01
   --gradinit-max-layernorm-scale 100 --gradinit-max-tokens 6000
 )
 multistep=(
-  --user-dir fairseq_gradinit --gradinit --gradinit-objective multistep
+  --user-dir fairseq_gradinit --gradinit --gradinit-preset multistep
   --gradinit-lookahead 10 --gradinit-branch-scale 0.03 --gradinit-encoder-scale 0.3 --gradinit-max-change 1.2
-  --gradinit-iters 40 --gradinit-lr 0.1
+  --gradinit-margin 2 --gradinit-iters 40 --gradinit-lr 0.1
 )
 # The published comparison is of lower-cased tokens; sacreBLEU of detokenized text is the score.
 generate=(--beam 5 --remove-bpe --tokenizer moses --source-lang de --target-lang en)

@@ -35,9 +35,9 @@ saving=(
   --no-epoch-checkpoints --log-interval 50 --num-workers 0
 )
 gradinit=(
-  --user-dir fairseq_gradinit --gradinit --gradinit-objective multistep --gradinit-lookahead 10
+  --user-dir fairseq_gradinit --gradinit --gradinit-preset multistep --gradinit-lookahead 10
   --gradinit-branch-scale 0.03 --gradinit-encoder-scale 0.3 --gradinit-max-change 1.2
-  --gradinit-iters 40 --gradinit-lr 0.1 --gradinit-max-tokens 512
+  --gradinit-margin 2 --gradinit-iters 40 --gradinit-lr 0.1 --gradinit-max-tokens 512
 )
 generate=(--beam 1 --remove-bpe sentencepiece --max-tokens 4000 --max-len-a 1 --max-len-b 9)
 

@@ -34,8 +34,8 @@ ask() {
   grid --axis "seed=${SEEDS}" "${axes[@]}" \
     --init none="" \
     --init warmup="--warmup-updates 150" \
-    --init paper="${on} --gradinit-objective paper" \
-    --init paper-0.1="${on} --gradinit-objective paper --gradinit-predicted-drop 0.1" \
+    --init paper="${on} --gradinit-preset paper" \
+    --init paper-0.1="${on} --gradinit-preset paper --gradinit-predicted-drop 0.1" \
     --init from-1="${on} --gradinit-branch-scale 1 --gradinit-encoder-scale 1 --gradinit-max-change 100" \
     --init branches-0.1="${on} --gradinit-branch-scale 0.1 --gradinit-encoder-scale 1 --gradinit-max-change 3" \
     --init branches-0.03="${on} --gradinit-encoder-scale 1" \

@@ -30,9 +30,9 @@ training=(
 )
 saving=(--keep-last-epochs 10 --save-interval-updates 2000 --keep-interval-updates 1)
 multistep=(
-  --user-dir fairseq_gradinit --gradinit --gradinit-objective multistep
+  --user-dir fairseq_gradinit --gradinit --gradinit-preset multistep
   --gradinit-lookahead 10 --gradinit-branch-scale 0.03 --gradinit-encoder-scale 0.3 --gradinit-max-change 1.2
-  --gradinit-iters 40 --gradinit-lr 0.1
+  --gradinit-margin 2 --gradinit-iters 40 --gradinit-lr 0.1
 )
 generate=(--beam 4 --lenpen 0.6 --remove-bpe sentencepiece)
 

@@ -19,9 +19,10 @@ BAD_FLAGS = {
     "negative-lr": (["--gradinit-lr=-1"], "--gradinit-lr: found -1.0"),
     "negative-iters": (["--gradinit-iters=-1"], "--gradinit-iters: found -1"),
     "lookahead": (["--gradinit-lookahead=0"], "--gradinit-lookahead: found 0"),
+    "margin": (["--gradinit-margin=-2"], "--gradinit-margin: found -2.0; give a number above 0"),
     "paper-lookahead": (
-        ["--gradinit-objective=paper", "--gradinit-lookahead=3"],
-        "--gradinit-objective multistep",
+        ["--gradinit-preset=paper", "--gradinit-lookahead=3"],
+        "--gradinit-preset multistep",
     ),
     "gamma": (["--gradinit-gamma=-5"], "--gradinit-gamma: found -5.0"),
     "betas": (["--gradinit-betas=0.9"], "--gradinit-betas: found 0.9; give two numbers"),
@@ -34,13 +35,13 @@ BAD_FLAGS = {
     "max-change": (["--gradinit-max-change=0.1"], "--gradinit-max-change: found 0.1; give 1 or"),
     "run-lr": (["--lr=0"], "--gradinit-eta: found 0.0"),
     "unknown-first-step": (
-        ["--optimizer=adafactor", "--gradinit-objective=paper"],
-        "give adam or sgd, or --gradinit-objective multistep",
+        ["--optimizer=adafactor", "--gradinit-preset=paper"],
+        "give adam or sgd, or --gradinit-preset multistep",
     ),
     "negative-max-tokens": (["--gradinit-max-tokens=-1"], "--gradinit-max-tokens: found -1"),
     "max-tokens": (["--gradinit-max-tokens=4"], "smaller than the longest sentence"),
     "cut": (
-        ["--gradinit-objective=paper", "--gradinit-max-tokens=31"],
+        ["--gradinit-preset=paper", "--gradinit-max-tokens=31"],
         "cannot be cut into S and S̃",
     ),
     "scales-absent": (["--gradinit-scales=/nowhere/scales.json"], "cannot read /nowhere"),
@@ -69,7 +70,7 @@ def test_bad_flag(grammar, tmp_path, flags, says, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "flag", ["--gradinit-objective=papr", "--gradinit-constraint=x", "--gradinit-algorithm=x"]
+    "flag", ["--gradinit-preset=papr", "--gradinit-constraint=x", "--gradinit-algorithm=x"]
 )
 def test_unknown_choice_is_refused_by_the_parser(grammar, tmp_path, flag, capsys):
     with pytest.raises(SystemExit) as caught:

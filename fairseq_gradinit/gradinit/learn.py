@@ -124,7 +124,7 @@ def learn_scales(
 
 def default_optimizer(settings: Settings) -> MakeOptimizer:
     """The paper's prescribed step, or a plain torch optimizer for the multi-step look-ahead."""
-    if settings.objective == "paper":
+    if settings.preset == "paper":
         return lambda params: FirstStep(params, settings)
     decay = settings.weight_decay
     if settings.algorithm == "adam":

@@ -52,7 +52,8 @@ class Objective:
         loss_fn: a batch to its scalar loss, per token.
         settings: see `Settings`.
         make_optimizer: a fresh optimizer over the given parameters; its `step` is the
-            look-ahead's. With `FirstStep` and K = 1 this is the paper's Algorithm 1.
+            look-ahead's, at learning rate m·η. With `FirstStep`, K = 1 and m = 1 this is the
+            paper's Algorithm 1.
     """
 
     def __init__(
@@ -118,11 +119,13 @@ class Objective:
         return torch.linalg.vector_norm(torch.stack(per_block), order)
 
     def look_ahead(self, first: Gradient, batches: Sequence[Any]) -> tuple[Tensor, Gradient]:
-        """Walk K optimizer steps, the first along `first`; loss and gradient where it ends."""
-        walk = Walk(self.blocks, self.make_optimizer, self.settings.clip_norm)
+        """Walk K optimizer steps at m·η, the first along `first`; loss and gradient at the end."""
+        settings = self.settings
+        learning_rate = settings.margin * settings.eta
+        walk = Walk(self.blocks, self.make_optimizer, settings.clip_norm, learning_rate)
         *on_the_way, last = batches
         gradient = first
-        for step in range(self.settings.lookahead):
+        for step in range(settings.lookahead):
             if step > 0:
                 _, gradient = self.gradient(on_the_way[step - 1])
             walk.step(gradient)

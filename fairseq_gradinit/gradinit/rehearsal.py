@@ -87,9 +87,7 @@ def rehearse(
     losses: list[float] = []
     with borrowed(model):
         blocks = Blocks(model)
-        walk = Walk(blocks, make_optimizer, settings.clip_norm)
-        for group in walk.optimizer.param_groups:
-            group["lr"] = eta
+        walk = Walk(blocks, make_optimizer, settings.clip_norm, eta)
         share = None
         try:
             for batch in itertools.islice(batches, settings.rehearsal):

@@ -1,4 +1,4 @@
-"""What GradInit is asked to do: one immutable record, with the defaults of each objective."""
+"""What GradInit is asked to do: one immutable record, with the defaults of each preset."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 from .errors import GradInitError
 
-OBJECTIVES = ("multistep", "paper")
 ALGORITHMS = ("adam", "sgd")
 CONSTRAINTS = ("exact", "finite-difference")
 
@@ -17,6 +16,7 @@ CONSTRAINTS = ("exact", "finite-difference")
 # scales ≥ 0.01, LayerNorm scales ≤ 100.
 PAPER: dict[str, Any] = {
     "lookahead": 1,
+    "margin": 1.0,
     "branch_scale": 1.0,
     "encoder_scale": 1.0,
     "iters": 780,
@@ -25,10 +25,11 @@ PAPER: dict[str, Any] = {
     "predicted_drop": 1.0,
     "max_change": math.inf,
 }
-# Ours: the loss after K real optimizer steps, from residual branches turned down, near there;
-# no norm constraint.
+# Ours: the loss after K real optimizer steps at twice the learning rate, from residual branches
+# turned down, near there; no norm constraint.
 MULTISTEP: dict[str, Any] = {
     "lookahead": 10,
+    "margin": 2.0,
     "branch_scale": 0.03,
     "encoder_scale": 0.3,
     "iters": 40,
@@ -37,7 +38,7 @@ MULTISTEP: dict[str, Any] = {
     "predicted_drop": None,
     "max_change": 1.2,
 }
-PRESETS = {"paper": PAPER, "multistep": MULTISTEP}
+PRESETS = {"multistep": MULTISTEP, "paper": PAPER}
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,14 @@ class Settings:
     """The settings of one search for scales. Build it with `Settings.of`.
 
     Attributes:
-        objective: `paper` (one prescribed step, halves S and S̃ of a batch, gradient-norm
+        preset: `paper` (one prescribed step, halves S and S̃ of a batch, gradient-norm
             constraint) or `multistep` (K steps of the run's own optimizer, fresh batches).
         algorithm: the training optimizer's family; decides the norm of the constraint
             (`adam`: ‖·‖₁, `sgd`: ‖·‖₂) and the paper's step (sign(g) or g).
         eta: η, the learning rate of the step(s) looked ahead.
         lookahead: K, optimizer steps before the loss that is differentiated.
+        margin: m; the steps of the look-ahead are taken at m·η. K steps do not show what hundreds
+            at η will do; what goes well at more than η leaves room for it.
         branch_scale: where the scale of each residual branch's last matrix starts.
         encoder_scale: where the scales of the encoder's other matrices start (its embedding
             apart); all others start at 1.
@@ -76,8 +79,9 @@ class Settings:
         seed: of everything drawn at random.
     """
 
-    objective: str
+    preset: str
     lookahead: int
+    margin: float
     branch_scale: float
     encoder_scale: float
     iters: int
@@ -101,15 +105,15 @@ class Settings:
     seed: int = 1
 
     @classmethod
-    def of(cls, objective: str = "multistep", **given: Any) -> Settings:
-        """The objective's defaults with what is `given`; None means the default.
+    def of(cls, preset: str = "multistep", **given: Any) -> Settings:
+        """The preset with what is `given`; None means the preset's.
 
         Raises:
             GradInitError: a value out of its range, named with its remedy.
         """
-        _check(objective in OBJECTIVES, "objective", objective, f"one of {', '.join(OBJECTIVES)}")
+        _check(preset in PRESETS, "preset", preset, f"one of {', '.join(PRESETS)}")
         chosen = {name: value for name, value in given.items() if value is not None}
-        settings = cls(**{"objective": objective, **PRESETS[objective], **chosen})
+        settings = cls(**{"preset": preset, **PRESETS[preset], **chosen})
         settings._validate()
         return settings
 
@@ -133,10 +137,10 @@ class Settings:
 
     def _validate(self) -> None:
         positive = "eta", "lr", "gamma", "predicted_drop", "min_scale", "max_layernorm_scale"
-        for name in (*positive, "max_scale", "max_change"):
+        for name in (*positive, "margin", "max_scale", "max_change"):
             value = getattr(self, name)
             _check(value is None or value > 0, name, value, "a number above 0")
-        for name in ("eta", "lr"):
+        for name in ("eta", "lr", "margin"):
             _check(math.isfinite(getattr(self, name)), name, getattr(self, name), "a finite number")
         for name in ("weight_decay", "clip_norm"):
             _check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
@@ -144,10 +148,10 @@ class Settings:
             _check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         _check(self.lookahead >= 1, "lookahead", self.lookahead, "1 or more")
         _check(
-            self.objective != "paper" or self.lookahead == 1,
+            self.preset != "paper" or self.lookahead == 1,
             "lookahead",
             self.lookahead,
-            "1 with the paper's objective, or --gradinit-objective multistep",
+            "1 with the preset paper, or --gradinit-preset multistep",
         )
         _check(self.algorithm in ALGORITHMS, "algorithm", self.algorithm, "one of adam, sgd")
         _check(

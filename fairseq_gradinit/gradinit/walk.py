@@ -21,11 +21,20 @@ class Walk:
         blocks: the model's parameters.
         make_optimizer: the optimizer over the given parameters.
         clip_norm: gradient clipping of the training run; 0: none.
+        learning_rate: of the steps.
     """
 
-    def __init__(self, blocks: Blocks, make_optimizer: MakeOptimizer, clip_norm: float) -> None:
+    def __init__(
+        self,
+        blocks: Blocks,
+        make_optimizer: MakeOptimizer,
+        clip_norm: float,
+        learning_rate: float,
+    ) -> None:
         self._shadows = blocks.shadows()
         self.optimizer = make_optimizer(self._shadows)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
         self._clip_norm = clip_norm
 
     def step(self, gradient: Sequence[Tensor | None]) -> None:

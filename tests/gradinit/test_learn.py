@@ -12,12 +12,12 @@ from toy_models import ToyTransformer, random_batches
 
 from fairseq_gradinit.gradinit import Blocks, GradInitError, Settings, learn_scales
 
-OBJECTIVES = pytest.mark.parametrize("objective", ["paper", "multistep"])
+PRESETS = pytest.mark.parametrize("preset", ["paper", "multistep"])
 
 
-def settings_of(objective, iters, **given):
-    lookahead = 1 if objective == "paper" else 3
-    return Settings.of(objective, iters=iters, lookahead=lookahead, **given)
+def settings_of(preset, iters, **given):
+    lookahead = 1 if preset == "paper" else 3
+    return Settings.of(preset, iters=iters, lookahead=lookahead, **given)
 
 
 def learn(model, settings, seed=0, **hooks):
@@ -25,11 +25,11 @@ def learn(model, settings, seed=0, **hooks):
     return learn_scales(model, model, batches, settings, **hooks)
 
 
-@OBJECTIVES
-def test_zero_iterations_are_the_identity(objective):
+@PRESETS
+def test_zero_iterations_are_the_identity(preset):
     model = ToyTransformer(seed=1).float()
     before = copy.deepcopy(model.state_dict())
-    learned = learn(model, settings_of(objective, iters=0))
+    learned = learn(model, settings_of(preset, iters=0))
     assert set(learned.scales) == {1.0}
     assert learned.norms_before == learned.norms_after
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
@@ -59,17 +59,15 @@ def test_branches_and_encoder_start_turned_down():
     assert set(scales.values()) == {0.2, 0.5, 1.0}
 
 
-@OBJECTIVES
+@PRESETS
 @pytest.mark.parametrize("algorithm", ["adam", "sgd"])
-def test_learned_scales_lower_what_they_are_meant_to(objective, algorithm):
+def test_learned_scales_lower_what_they_are_meant_to(preset, algorithm):
     """The look-ahead loss on fresh batches falls; γ is respected at the end."""
     eta = {"adam": 0.01, "sgd": 0.1}[algorithm]
     losses = []
     learn(
         ToyTransformer(seed=1),
-        settings_of(
-            objective, 60, algorithm=algorithm, eta=eta, lr=0.02, gamma=1e6, max_change=3.0
-        ),
+        settings_of(preset, 60, algorithm=algorithm, eta=eta, lr=0.02, gamma=1e6, max_change=3.0),
         on_iteration=lambda record: losses.append(record.lookahead_loss),
     )
     assert np.mean(losses[-10:]) < np.mean(losses[:10]) - 0.05
@@ -90,8 +88,8 @@ def test_constraint_brings_the_norm_under_its_bound():
     assert np.mean(norms[-10:]) < 1.1 * bound
 
 
-@OBJECTIVES
-def test_everything_but_the_values_is_left_as_it_was(objective):
+@PRESETS
+def test_everything_but_the_values_is_left_as_it_was(preset):
     model = ToyTransformer(seed=1)
     model.train()
     model.encoder.eval()  # a mixed mode must come back mixed
@@ -106,7 +104,7 @@ def test_everything_but_the_values_is_left_as_it_was(objective):
     def loss_fn(batch):  # draws from every generator
         return model(batch) + 0 * (random.random() + np.random.rand() + float(torch.rand(1)))
 
-    settings = settings_of(objective, iters=2)
+    settings = settings_of(preset, iters=2)
     learn_scales(model, loss_fn, random_batches(2 * (settings.lookahead + 1)), settings)
     assert {name: module.training for name, module in model.named_modules()} == modes
     assert [id(p) for p in model.parameters()] == identities
@@ -126,9 +124,9 @@ def test_dropout_is_off_while_learning():
     assert seen and not any(seen)
 
 
-@OBJECTIVES
+@PRESETS
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_sixteen_bit_model_is_learned_in_fp32_and_given_back(objective, dtype):
+def test_sixteen_bit_model_is_learned_in_fp32_and_given_back(preset, dtype):
     model = ToyTransformer(seed=1).to(dtype)
     initial = {name: p.detach().clone() for name, p in model.named_parameters()}
     identities = [id(p) for p in model.parameters()]
@@ -138,7 +136,7 @@ def test_sixteen_bit_model_is_learned_in_fp32_and_given_back(objective, dtype):
         dtypes.update(p.dtype for p in model.parameters())
         return model(batch)
 
-    settings = settings_of(objective, iters=2)
+    settings = settings_of(preset, iters=2)
     learned = learn_scales(model, loss_fn, random_batches(2 * (settings.lookahead + 1)), settings)
     assert dtypes == {torch.float32}
     assert {p.dtype for p in model.parameters()} == {dtype}
@@ -148,9 +146,9 @@ def test_sixteen_bit_model_is_learned_in_fp32_and_given_back(objective, dtype):
         assert torch.equal(value, (initial[block.name].float() * scale).to(dtype)), block.name
 
 
-@OBJECTIVES
-def test_same_seed_same_scales(objective):
-    settings = settings_of(objective, iters=4)
+@PRESETS
+def test_same_seed_same_scales(preset):
+    settings = settings_of(preset, iters=4)
     runs = [learn(ToyTransformer(seed=1), settings).scales for _ in range(2)]
     assert runs[0] == runs[1]
     assert runs[0] != learn(ToyTransformer(seed=1), settings, seed=1).scales

@@ -89,11 +89,12 @@ def test_paper_is_algorithm_1(model_options, step, branches):
     ],
 )
 def test_multistep_is_the_written_out_walk(model_options, algorithm, eta, branches):
-    """Whether the walk descends (η small) or climbs."""
+    """Whether the walk descends (η small) or climbs; its steps are taken at m·η."""
     settings = Settings.of(
-        "multistep", algorithm=algorithm, eta=eta, lookahead=4, iters=5, max_change=9.0
+        "multistep", algorithm=algorithm, eta=eta, margin=1.5, lookahead=4, iters=5, max_change=9.0
     )
-    update = adam_steps(eta, (0.9, 0.98)) if algorithm == "adam" else momentum_steps(eta, 0.9)
+    ahead = 1.5 * eta
+    update = adam_steps(ahead, (0.9, 0.98)) if algorithm == "adam" else momentum_steps(ahead, 0.9)
     reference = Reference(
         ToyTransformer(seed=1, **model_options),
         update,
@@ -114,12 +115,12 @@ def test_multistep_is_the_written_out_walk(model_options, algorithm, eta, branch
 
 
 @MODELS
-@pytest.mark.parametrize("objective_name", ["paper", "multistep"])
+@pytest.mark.parametrize("preset", ["paper", "multistep"])
 @pytest.mark.parametrize("branch", ["lookahead", "constraint"])
-def test_scale_gradient_agrees_with_finite_differences(model_options, objective_name, branch):
+def test_scale_gradient_agrees_with_finite_differences(model_options, preset, branch):
     """∂/∂α_m against (f(α_m + h) − f(α_m − h)) / 2h with the look-ahead's steps held."""
     gamma = 1e-9 if branch == "constraint" else 1e9
-    settings = Settings.of(objective_name, eta=ETA, gamma=gamma)
+    settings = Settings.of(preset, eta=ETA, gamma=gamma)
     batches = random_batches(settings.lookahead + 1, seed=5)
     model = ToyTransformer(seed=2, **model_options).eval()
     blocks = Blocks(model)
@@ -192,9 +193,9 @@ def test_central_difference_agrees_with_double_backward(model_options, algorithm
 
 @pytest.mark.parametrize("gamma", [1e-9, 1e9], ids=["constraint", "lookahead"])
 @pytest.mark.parametrize("constraint", ["exact", "finite-difference"])
-@pytest.mark.parametrize("objective_name", ["paper", "multistep"])
-def test_parameters_are_bit_identical_after_an_iteration(gamma, constraint, objective_name):
-    settings = Settings.of(objective_name, gamma=gamma, constraint=constraint)
+@pytest.mark.parametrize("preset", ["paper", "multistep"])
+def test_parameters_are_bit_identical_after_an_iteration(gamma, constraint, preset):
+    settings = Settings.of(preset, gamma=gamma, constraint=constraint)
     model = ToyTransformer(seed=1).float()
     blocks = Blocks(model)
     objective = Objective(blocks, model, settings, default_optimizer(settings))

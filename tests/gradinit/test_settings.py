@@ -1,4 +1,4 @@
-"""Defaults of the two objectives, γ in units that travel, and what is refused."""
+"""The two presets, γ in units that travel, and what is refused."""
 
 import json
 import math
@@ -44,7 +44,7 @@ def test_none_means_default_and_json_holds_it_all():
 @pytest.mark.parametrize(
     "given",
     [
-        {"objective": "papr"},
+        {"preset": "papr"},
         {"algorithm": "adm"},
         {"constraint": "exactly"},
         {"eta": 0.0},
@@ -56,7 +56,9 @@ def test_none_means_default_and_json_holds_it_all():
         {"predicted_drop": -1.0},
         {"iters": -1},
         {"lookahead": 0},
-        {"objective": "paper", "lookahead": 2},
+        {"margin": 0.0},
+        {"margin": math.inf},
+        {"preset": "paper", "lookahead": 2},
         {"betas": (0.9, 1.0)},
         {"betas": (0.9,)},
         {"min_scale": 0.0},

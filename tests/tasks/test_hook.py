@@ -169,14 +169,14 @@ def test_killed_while_learning_leaves_no_scales(grammar, tmp_path, monkeypatch):
     assert scales(tmp_path)["iterations"] == 2
 
 
-@pytest.mark.parametrize("objective", ["paper", "multistep"])
-def test_record_tells_what_was_done(grammar, tmp_path, objective):
-    lookahead = "1" if objective == "paper" else "2"
-    flags = [f"--gradinit-objective={objective}", f"--gradinit-lookahead={lookahead}"]
+@pytest.mark.parametrize("preset", ["paper", "multistep"])
+def test_record_tells_what_was_done(grammar, tmp_path, preset):
+    lookahead = "1" if preset == "paper" else "2"
+    flags = [f"--gradinit-preset={preset}", f"--gradinit-lookahead={lookahead}"]
     train(grammar, tmp_path, *GRADINIT, *flags, "--seed=3")
     record = scales(tmp_path)
     assert (record["seed"], record["iterations"], record["stop_reason"]) == (3, 2, "iterations")
-    assert record["config"]["objective"] == objective
+    assert record["config"]["preset"] == preset
     assert record["config"]["eta"] == 1e-3
     assert record["config"]["optimizer"] == "adam"
     assert record["versions"]["torch"] == torch.__version__
@@ -201,7 +201,7 @@ def test_record_tells_what_was_done(grammar, tmp_path, objective):
         (["--optimizer=nag", "--lr=0.1"], "sgd"),
         (["--optimizer=adam"], "adam"),
         (["--optimizer=adafactor"], "adam"),
-        (["--optimizer=sgd", "--gradinit-objective=paper", "--gradinit-lookahead=1"], "sgd"),
+        (["--optimizer=sgd", "--gradinit-preset=paper", "--gradinit-lookahead=1"], "sgd"),
     ],
     ids=["sgd", "nag", "adam", "adafactor", "paper-sgd"],
 )
