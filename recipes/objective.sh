@@ -3,7 +3,7 @@
 #
 #   recipes/objective.sh --out outputs/objective [--question QUESTION]
 #
-#   --question Q  candidates, paper, none, warmup, default, sgd, depth, width or long; default: all, in turn
+#   --question Q  candidates, paper, none, warmup, default, sgd, depth, width, long-warmup or long; default: all
 #   --seeds S     default 1,2,3
 #   --out DIR     where everything goes (run again to continue); --data DIR: data-bin made before
 #   --jobs N      cells at a time (default: the cores there are); --raw-dir DIR: local corpus
@@ -16,7 +16,7 @@
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-QUESTIONS='candidates paper none warmup default sgd depth width long'
+QUESTIONS='candidates paper none warmup default sgd depth width long-warmup long'
 QUESTION="${QUESTIONS}" SEEDS=1,2,3
 GRID_OPTIONS+=" question seeds"
 recipe "$@"
@@ -74,7 +74,7 @@ for question in ${QUESTION}; do
     ask 400 depth=12,18 lr=1e-3,2e-3 init=none,warmup,default -- $(width 64) "${adam[@]}" ;;
   width)
     ask 200 depth=6 lr=1e-3,2e-3 init=none,warmup,default -- $(width 256) "${adam[@]}" ;;
-  long)
-    ask 1000 depth=6 lr=2e-3,4e-3,5.6e-3 init=warmup,default -- $(width 64) "${adam[@]}" ;;
+  long-warmup) ask 1000 depth=6 lr=2e-3,2.8e-3 init=warmup -- $(width 64) "${adam[@]}" ;;
+  long) ask 1000 depth=6 lr=4e-3 init=default -- $(width 64) "${adam[@]}" ;;
   esac
 done
