@@ -36,7 +36,12 @@ STARTS = {  # label: what differs from a run without warmup
     "no warmup": {},
     "warmup": {"warmup": WARMUP},
     "branches × 0.1": {"branch_scale": 0.1, "encoder_scale": 1.0, "max_change": 1.0, "iters": 1},
-    "learned from 0.1, within 3": {"branch_scale": 0.1, "encoder_scale": 1.0, "max_change": 3.0},
+    "learned from 0.1, within 3": {
+        "branch_scale": 0.1,
+        "encoder_scale": 1.0,
+        "max_change": 3.0,
+        "margin": 1.0,
+    },
     "GradInit (default)": {"max_change": Settings.of("multistep").max_change},
 }
 PANELS = {

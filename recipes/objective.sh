@@ -7,8 +7,7 @@
 #   --seeds S     default 1,2,3
 #   --out DIR     where everything goes (run again to continue); --data DIR: data-bin made before
 #   --jobs N      cells at a time (default: the cores there are); --raw-dir DIR: local corpus
-#   --cluster C   local, slurm or debug; --gpus, --partition, --minutes, --cpus as the engine's
-#   --dry-run     print cells, commands and an estimate
+#   --cluster C   local, slurm or debug; --gpus, --partition, --minutes, --cpus; --dry-run: show cells only
 #
 # Small Post-LN models on Multi30k de-en, or on what --data holds; the lr decays linearly to 0. BLEU is
 # that of the validation set, since settings are chosen here. Seen: results/objective/README.md. Time:
@@ -41,6 +40,7 @@ ask() {
     --init branches-0.03="${on} --gradinit-encoder-scale 1" \
     --init wide="${on} --gradinit-max-change 3" \
     --init start="${on} --gradinit-iters 1 --gradinit-max-change 1" \
+    --init margin-1="${on} --gradinit-margin 1" \
     --init default="${on}" \
     --generate-flags "--beam 1 --remove-bpe sentencepiece --max-tokens 4000 --max-len-a 1 --max-len-b 9" \
     --subset valid --cell-seconds 200 \
@@ -61,7 +61,7 @@ width() {
 for question in ${QUESTION}; do
   case "${question}" in
   candidates)
-    ask 400 depth=6 lr=4e-3 init=none,warmup,from-1,branches-0.1,branches-0.03,wide,start,default \
+    ask 400 depth=6 lr=4e-3 init=none,warmup,from-1,branches-0.1,branches-0.03,wide,start,margin-1,default \
       -- $(width 64) "${adam[@]}" ;;
   paper)
     ask 400 depth=6 lr=1e-3,2e-3,4e-3 init=paper,paper-0.1 -- $(width 64) "${adam[@]}" ;;

@@ -16,7 +16,7 @@ GRIDS = {
     "multi30k_sgd": 24,
     "iwslt14_adam": 144,
     "wmt14_sgd": 36,
-    "objective --question candidates": 24,
+    "objective --question candidates": 27,
 }
 
 
