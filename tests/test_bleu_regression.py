@@ -86,7 +86,7 @@ def test_generated_phrases(tmp_path, seed):
     gradinit = train_and_score(data, tmp_path / "gradinit", *search, *flags, **training)
     print(f"BLEU, seed {seed}: none {none:.2f}, GradInit {gradinit:.2f}")
     assert none < 1
-    assert gradinit > 2
+    assert gradinit > 50  # 98 seen with each seed
 
 
 @pytest.mark.slow
