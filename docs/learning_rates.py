@@ -58,6 +58,7 @@ def main() -> None:
         panel.minorticks_off()
         panel.grid(alpha=0.3)
     axes[0].legend(frameon=False)
+    arguments.out.mkdir(parents=True, exist_ok=True)
     figure.savefig(arguments.out / "learning_rates.png", dpi=130, metadata={"Software": None})
 
 
