@@ -3,7 +3,7 @@
 #
 #   recipes/objective.sh --out outputs/objective [--question QUESTION]
 #
-#   --question Q  candidates, paper, none, warmup, default, sgd, depth, width, long-warmup or long; default: all
+#   --question Q  one or more of QUESTIONS below; default: all
 #   --seeds S     default 1,2,3
 #   --out DIR     where everything goes (run again to continue); --data DIR: data-bin made before
 #   --jobs N      cells at a time (default: the cores there are); --raw-dir DIR: local corpus
@@ -15,7 +15,7 @@
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-QUESTIONS='candidates paper none warmup default sgd depth width long-warmup long'
+QUESTIONS='candidates paper none warmup default edge sgd depth width long-warmup long'
 QUESTION="${QUESTIONS}" SEEDS=1,2,3
 GRID_OPTIONS+=" question seeds"
 recipe "$@"
@@ -68,8 +68,8 @@ for question in ${QUESTION}; do
   none) ask 400 depth=6 lr=1e-3,1.4e-3,2e-3,2.8e-3 init=none -- $(width 64) "${adam[@]}" ;;
   warmup) ask 400 depth=6 lr=2e-3,2.8e-3,4e-3,5.6e-3 init=warmup -- $(width 64) "${adam[@]}" ;;
   default) ask 400 depth=6 lr=2e-3,4e-3,5.6e-3,8e-3 init=default -- $(width 64) "${adam[@]}" ;;
-  sgd)
-    ask 400 depth=6 lr=0.03,0.1,0.3,1 init=none,warmup,default -- $(width 64) "${sgd[@]}" ;;
+  edge) ask 400 depth=6 lr=5.6e-3 init=start,default -- $(width 64) "${adam[@]}" ;;
+  sgd) ask 400 depth=6 lr=0.1,0.3 init=none,warmup,default -- $(width 64) "${sgd[@]}" ;;
   depth)
     ask 400 depth=12,18 lr=1e-3,2e-3 init=none,warmup,default -- $(width 64) "${adam[@]}" ;;
   width)
