@@ -5,6 +5,7 @@
 #
 #   --question Q  one or more of QUESTIONS below; default: all
 #   --seeds S     default 1,2,3
+#   --updates, --depths, --lrs, --inits: in place of the question's own
 #   --out DIR     where everything goes (run again to continue); --data DIR: data-bin made before
 #   --jobs N      cells at a time (default: the cores there are); --raw-dir DIR: local corpus
 #   --cluster C   local, slurm or debug; --gpus, --partition, --minutes, --cpus; --dry-run: show cells only
@@ -15,22 +16,21 @@
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-QUESTIONS='candidates paper none warmup default edge sgd depth width long-warmup long'
-QUESTION="${QUESTIONS}" SEEDS=1,2,3
-GRID_OPTIONS+=" question seeds"
+QUESTIONS='candidates paper none warmup default sgd depth width long-warmup long'
+QUESTION="${QUESTIONS}" SEEDS=1,2,3 UPDATES='' DEPTHS='' LRS='' INITS=''
+GRID_OPTIONS+=" question seeds updates depths lrs inits"
 recipe "$@"
 for question in ${QUESTION}; do # before the corpus is prepared for it
   [[ " ${QUESTIONS} " == *" ${question} "* ]] || die "--question ${question}: not one of: ${QUESTIONS}"
 done
 prepare multi30k_de_en.sh
 
-# ask UPDATES AXIS... -- FLAG...: one grid, in a folder named after the question.
+# ask UPDATES DEPTHS LRS INITS FLAG...: one grid, in a folder named after the question.
 ask() {
-  local OUT="${OUT}/${question}" updates="$1" axes=()
-  while shift; [[ "$1" != -- ]]; do axes+=(--axis "$1"); done
-  shift
+  local OUT="${OUT}/${question}" updates="${UPDATES:-$1}"
   local on="--user-dir fairseq_gradinit --gradinit"
-  grid --axis "seed=${SEEDS}" "${axes[@]}" \
+  grid --axis "seed=${SEEDS}" --axis "depth=${DEPTHS:-$2}" \
+    --axis "lr=${LRS:-$3}" --axis "init=${INITS:-$4}" \
     --init none="" \
     --init warmup="--warmup-updates 150" \
     --init paper="${on} --gradinit-preset paper" \
@@ -49,7 +49,7 @@ ask() {
     --clip-norm 0 --dropout 0.1 --criterion label_smoothed_cross_entropy --label-smoothing 0.1 \
     --lr-scheduler polynomial_decay --total-num-update "${updates}" --max-update "${updates}" \
     --max-tokens 1024 --validate-interval-updates 200 --save-interval-updates 200 \
-    --keep-interval-updates 1 --no-epoch-checkpoints --log-interval 50 --num-workers 0 "$@"
+    --keep-interval-updates 1 --no-epoch-checkpoints --log-interval 50 --num-workers 0 "${@:5}"
 }
 
 adam=(--optimizer adam --adam-betas '(0.9, 0.98)') sgd=(--optimizer sgd --momentum 0.9)
@@ -61,20 +61,18 @@ width() {
 for question in ${QUESTION}; do
   case "${question}" in
   candidates)
-    ask 400 depth=6 lr=4e-3 init=none,warmup,from-1,branches-0.1,branches-0.03,wide,start,margin-1,default \
-      -- $(width 64) "${adam[@]}" ;;
+    ask 400 6 4e-3 none,warmup,from-1,branches-0.1,branches-0.03,wide,start,margin-1,default $(width 64) "${adam[@]}" ;;
   paper)
-    ask 400 depth=6 lr=1e-3,2e-3,4e-3 init=paper,paper-0.1 -- $(width 64) "${adam[@]}" ;;
-  none) ask 400 depth=6 lr=1e-3,1.4e-3,2e-3,2.8e-3 init=none -- $(width 64) "${adam[@]}" ;;
-  warmup) ask 400 depth=6 lr=2e-3,2.8e-3,4e-3,5.6e-3 init=warmup -- $(width 64) "${adam[@]}" ;;
-  default) ask 400 depth=6 lr=2e-3,4e-3,5.6e-3,8e-3 init=default -- $(width 64) "${adam[@]}" ;;
-  edge) ask 400 depth=6 lr=5.6e-3 init=start,default -- $(width 64) "${adam[@]}" ;;
-  sgd) ask 400 depth=6 lr=0.1,0.3 init=none,warmup,default -- $(width 64) "${sgd[@]}" ;;
+    ask 400 6 1e-3,2e-3,4e-3 paper,paper-0.1 $(width 64) "${adam[@]}" ;;
+  none) ask 400 6 1e-3,1.4e-3,2e-3,2.8e-3 none $(width 64) "${adam[@]}" ;;
+  warmup) ask 400 6 2e-3,2.8e-3,4e-3,5.6e-3 warmup $(width 64) "${adam[@]}" ;;
+  default) ask 400 6 2e-3,4e-3,5.6e-3,8e-3 default $(width 64) "${adam[@]}" ;;
+  sgd) ask 400 6 0.1,0.3 none,warmup,default $(width 64) "${sgd[@]}" ;;
   depth)
-    ask 400 depth=12,18 lr=1e-3,2e-3 init=none,warmup,default -- $(width 64) "${adam[@]}" ;;
+    ask 400 12,18 1e-3,2e-3 none,warmup,default $(width 64) "${adam[@]}" ;;
   width)
-    ask 200 depth=6 lr=1e-3,2e-3 init=none,warmup,default -- $(width 256) "${adam[@]}" ;;
-  long-warmup) ask 1000 depth=6 lr=2e-3,2.8e-3 init=warmup -- $(width 64) "${adam[@]}" ;;
-  long) ask 1000 depth=6 lr=4e-3 init=default -- $(width 64) "${adam[@]}" ;;
+    ask 200 6 1e-3,2e-3 none,warmup,default $(width 256) "${adam[@]}" ;;
+  long-warmup) ask 1000 6 2e-3,2.8e-3 warmup $(width 64) "${adam[@]}" ;;
+  long) ask 1000 6 4e-3 default $(width 64) "${adam[@]}" ;;
   esac
 done
