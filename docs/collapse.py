@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from fairseq_gradinit.before_training import per_token_loss
 from fairseq_gradinit.gradinit import Settings, learn_scales
+from fairseq_gradinit.gradinit.rehearsal import token_share
 from fairseq_gradinit.prediction import encoder_token_share
 
 BETAS, WARMUP = (0.9, 0.98), 150
@@ -42,18 +43,18 @@ STARTS = {  # label: what differs from a run without warmup
         "max_change": 3.0,
         "margin": 1.0,
     },
-    "GradInit (default)": {"max_change": Settings.of("multistep").max_change},
+    "GradInit (default)": {"margin": Settings.of("multistep").margin},
 }
 PANELS = {
     "loss": "validation loss, nats/token",
     "gap": "… with other sentences' sources, minus that",
     "token_share": "token-specific share ρ, encoder output",
+    "decoder_share": "… decoder output",
     "branch_ratio": "encoder: ‖branch‖ / ‖residual‖",
     "entropy": "cross-attention entropy / log length",
     "agreement": "cosine of successive steps, encoder",
     "update_size": "encoder: ‖Δθ‖ / ‖θ‖ of matrices",
     "encoder_gradient": "share of ‖g‖² that is the encoder's",
-    "gain": "encoder: mean |LayerNorm gain − 1|",
 }
 COLOURS = ["#D55E00", "#000000", "#E69F00", "#CC79A7", "#0072B2"]
 
@@ -143,7 +144,8 @@ class Probe:
         for layer in self.model.encoder.layers:
             layer.residual_connection = types.MethodType(measured, layer)
         sample = self.batches[0]
-        attention = self.model(**sample["net_input"])[1]["attn"][0]  # [sentences, targets, sources]
+        extra = self.model(**sample["net_input"])[1]
+        attention = extra["attn"][0]  # [sentences, targets, sources]
         for layer in self.model.encoder.layers:
             del layer.residual_connection
         lengths = sample["net_input"]["src_lengths"].clamp_min(2).log()[:, None]
@@ -153,11 +155,14 @@ class Probe:
             for norm in self.model.encoder.modules()
             if isinstance(norm, nn.LayerNorm)
         ]
+        kept = sample["target"].ne(self.model.decoder.padding_idx)
+        states = extra["inner_states"][-1].transpose(0, 1)  # [sentences, targets, width]
         right, wrong = self._loss(rolled=False), self._loss(rolled=True)
         return {
             "branch_ratio": sum(ratios) / len(ratios),
-            "entropy": float(entropy[sample["target"].ne(self.model.decoder.padding_idx)].mean()),
+            "entropy": float(entropy[kept].mean()),
             "token_share": encoder_token_share(self.model, sample),
+            "decoder_share": token_share(states[kept]),
             "gain": float(torch.stack(gains).mean()),
             "loss": right,
             "gap": wrong - right,
