@@ -94,6 +94,9 @@ class GradInitConfig(FairseqDataclass):
         "(finite-difference, works with fused kernels)",
     )
     gradinit_min_scale: float = _flag(0.01, "least scale; biases may go to 0 with paper")
+    gradinit_min_embedding_scale: Optional[float] = _flag(
+        None, "least scale of an embedding (default: 1; paper: that of --gradinit-min-scale)"
+    )
     gradinit_max_scale: float = _flag(math.inf, "greatest scale")
     gradinit_max_layernorm_scale: float = _flag(100.0, "greatest scale of a LayerNorm weight")
     gradinit_max_change: Optional[float] = _flag(

@@ -76,7 +76,11 @@ class Blocks:
         """
         start = self.start(settings)
         bias_floor = settings.min_scale if settings.log_space else 0.0
-        lower = [bias_floor if b.kind == BIAS else settings.min_scale for b in self.blocks]
+        floors = {
+            BIAS: bias_floor,
+            EMBEDDING: max(settings.min_scale, settings.min_embedding_scale),
+        }
+        lower = [floors.get(b.kind, settings.min_scale) for b in self.blocks]
         upper = [
             settings.max_layernorm_scale if b.kind == LAYER_NORM else settings.max_scale
             for b in self.blocks

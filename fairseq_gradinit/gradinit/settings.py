@@ -24,6 +24,7 @@ PAPER: dict[str, Any] = {
     "log_space": False,
     "predicted_drop": 1.0,
     "max_change": math.inf,
+    "min_embedding_scale": 0.0,
 }
 # Ours: the loss after K real optimizer steps at twice the learning rate, from residual branches
 # turned down, near there; no norm constraint.
@@ -37,6 +38,7 @@ MULTISTEP: dict[str, Any] = {
     "log_space": True,
     "predicted_drop": None,
     "max_change": 1.2,
+    "min_embedding_scale": 1.0,
 }
 PRESETS = {"multistep": MULTISTEP, "paper": PAPER}
 
@@ -68,6 +70,9 @@ class Settings:
         max_change: r; each scale stays within [start / r, start · r]. A walk of K steps is
             blind to what comes later: given room it turns the encoder off, which a loss that
             falls by learning word frequencies does not need yet.
+        min_embedding_scale: bound of the scales of embeddings, which every walk would turn down,
+            noise that they are to word frequencies. Smaller ones make each step of η the larger:
+            a vector common to all tokens then outgrows what tells them apart.
         min_scale, max_scale, max_layernorm_scale: bounds of α; biases may go to 0 in
             linear space.
         weight_decay: of the paper's step; the run's own optimizer brings its own.
@@ -89,6 +94,7 @@ class Settings:
     log_space: bool
     predicted_drop: float | None
     max_change: float
+    min_embedding_scale: float
     algorithm: str = "adam"
     eta: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.98)
@@ -179,6 +185,12 @@ class Settings:
                 getattr(self, name),
                 f"a number between {self.min_scale} and {self.max_scale}, the bounds of the scales",
             )
+        _check(
+            0 <= self.min_embedding_scale <= 1,
+            "min_embedding_scale",
+            self.min_embedding_scale,
+            "a number from 0 to 1, where the scale of an embedding starts",
+        )
         _check(self.max_change >= 1, "max_change", self.max_change, "1 or more")
 
 

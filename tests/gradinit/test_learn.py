@@ -188,12 +188,24 @@ def test_scales_stay_near_where_they_start():
     assert change.max().item() == pytest.approx(1.5)
 
 
+def test_embeddings_do_not_shrink():
+    """Bounded below by 1 with multistep, by the other scales' bound with the paper's."""
+    for preset, given in (("multistep", {}), ("paper", {"gamma": 1e9})):
+        settings = settings_of(preset, iters=12, lr=50.0, eta=1e-3, min_scale=0.25, **given)
+        blocks = Blocks(ToyTransformer(seed=1))
+        lower, _ = blocks.bounds(settings)
+        floors = {b.kind: x for b, x in zip(blocks.blocks, lower.tolist())}
+        assert floors["embedding"] == (1.0 if preset == "multistep" else 0.25)
+        assert floors["layer_norm"] == (1 / 1.2 if preset == "multistep" else 0.25)
+
+
 def test_all_zero_tensor_is_left_alone():
     model = ToyTransformer(seed=1)
     learned = learn(model, settings_of("multistep", iters=5))
     scales = {block.name: scale for block, scale in zip(learned.blocks, learned.scales)}
     assert scales.pop("encoder.linear1.bias") == 1.0
     assert not model.encoder.linear1.bias.any()
+    assert scales.pop("embedding.weight") >= 1.0
     assert 1.0 not in scales.values()
 
 
