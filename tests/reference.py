@@ -38,11 +38,12 @@ class Reference:
         lower: float = 0.01,
         upper: float = 100.0,
         start: Callable[[str], float] = lambda name: 1.0,
+        floor: Callable[[str], float] = lambda name: 0.0,
     ) -> None:
         self.model = model.eval()
         self.update, self.steps, self.order, self.gamma = update, steps, order, gamma
         self.theta0 = {name: p.detach().clone() for name, p in model.named_parameters()}
-        self.log_space, self.lower, self.upper = log_space, lower, upper
+        self.log_space, self.lower, self.upper, self.floor = log_space, lower, upper, floor
         self.learned = {
             name: torch.tensor(
                 math.log(start(name)) if log_space else start(name),
@@ -90,8 +91,9 @@ class Reference:
             x.grad = gradient
         self.adams[branch].step()
         with torch.no_grad():
-            for x in self.learned.values():
-                alpha_now = (x.exp() if self.log_space else x).clamp(self.lower, self.upper)
+            for name, x in self.learned.items():
+                lower = max(self.lower, self.floor(name))
+                alpha_now = (x.exp() if self.log_space else x).clamp(lower, self.upper)
                 x.copy_(alpha_now.log() if self.log_space else alpha_now)
         return branch, by_alpha
 

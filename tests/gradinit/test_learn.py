@@ -190,7 +190,10 @@ def test_scales_stay_near_where_they_start():
 
 def test_embeddings_do_not_shrink():
     """Bounded below by 1 with multistep, by the other scales' bound with the paper's."""
-    for preset, given in (("multistep", {}), ("paper", {"gamma": 1e9})):
+    for preset, given in (
+        ("multistep", {"branch_scale": 1.0, "encoder_scale": 1.0}),
+        ("paper", {}),
+    ):
         settings = settings_of(preset, iters=12, lr=50.0, eta=1e-3, min_scale=0.25, **given)
         blocks = Blocks(ToyTransformer(seed=1))
         lower, _ = blocks.bounds(settings)

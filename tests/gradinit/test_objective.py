@@ -104,6 +104,7 @@ def test_multistep_is_the_written_out_walk(model_options, algorithm, eta, branch
         log_space=True,
         upper=10.0,
         start=written_out_start,
+        floor=lambda name: 1.0 if name == "embedding.weight" else 0.0,
     )
     make_optimizer = None
     if algorithm == "adam":  # the default decays no weights only if told so
