@@ -114,6 +114,9 @@ class GradInitConfig(FairseqDataclass):
         "updates rehearsed, and undone, to predict whether training goes well at this learning "
         "rate, and at which lower one if not; 0: none",
     )
+    gradinit_rehearsal_orders: int = _flag(
+        3, "how often it is rehearsed, each time on other batches; all must go well"
+    )
     gradinit_scales: Optional[str] = _flag(
         None,
         "apply the scales of this scales.json, learned before on a model of the same shape, "

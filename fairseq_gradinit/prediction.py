@@ -43,10 +43,12 @@ def predict(
             learning_rate,
         )
 
-    rehearsals = rehearse_downwards(rehearse_at, settings.eta)
-    first, last = rehearsals[0], rehearsals[-1]
-    found = _found(first, settings.rehearsal)
-    if first.trains:
+    rehearsals = rehearse_downwards(rehearse_at, settings.eta, settings.rehearsal_orders)
+    at_eta = [rehearsal for rehearsal in rehearsals if rehearsal.learning_rate == settings.eta]
+    decisive, last = at_eta[-1], rehearsals[-1]  # the one that went astray, if one did
+    order = f"order {len(at_eta)} of {settings.rehearsal_orders}"
+    found = _found(decisive, settings.rehearsal, order)
+    if decisive.trains:
         logger.info(f"GradInit: {found}")
     else:
         remedy = (
@@ -59,7 +61,7 @@ def predict(
             f"{remedy}"
         )
     return {
-        "trains": first.trains,
+        "trains": decisive.trains,
         "highest_learning_rate": last.learning_rate if last.trains else None,
         "rehearsals": [
             {**_finite(asdict(rehearsal)), "trains": rehearsal.trains} for rehearsal in rehearsals
@@ -94,9 +96,9 @@ def _finite(values: dict[str, float | None]) -> dict[str, float | None]:
     return {k: None if v is None or not math.isfinite(v) else v for k, v in values.items()}
 
 
-def _found(rehearsal: Rehearsal, updates: int) -> str:
+def _found(rehearsal: Rehearsal, updates: int, order: str) -> str:
     text = (
-        f"rehearsed {updates} updates at learning rate {rehearsal.learning_rate:g}: loss "
+        f"rehearsed {updates} updates at learning rate {rehearsal.learning_rate:g}, {order}: loss "
         f"{rehearsal.first_loss:.2f} to {rehearsal.last_loss:.2f} nats"
     )
     if rehearsal.token_share is not None:

@@ -107,13 +107,21 @@ def rehearse(
 
 
 def rehearse_downwards(
-    rehearse_at: Callable[[float], Rehearsal], learning_rate: float, halvings: int = 4
+    rehearse_at: Callable[[float], Rehearsal], learning_rate: float, orders: int, halvings: int = 4
 ) -> list[Rehearsal]:
-    """Rehearsals at η, η/√2, η/2, … until one is predicted to train, or η has been halved
-    `halvings` times."""
+    """Rehearsals at η, η/√2, η/2, … until one rate is predicted to train, or η has been halved
+    `halvings` times.
+
+    A rate is when `orders` rehearsals of it are, each on batches of its own; the first that goes
+    astray is the last of its rate. Near the highest rate that trains the order of the batches
+    decides.
+    """
     rehearsals = []
     for step in range(2 * halvings + 1):
-        rehearsals.append(rehearse_at(learning_rate / math.sqrt(2) ** step))
-        if rehearsals[-1].trains:
+        for _ in range(orders):
+            rehearsals.append(rehearse_at(learning_rate / math.sqrt(2) ** step))
+            if not rehearsals[-1].trains:
+                break
+        else:
             break
     return rehearsals

@@ -81,6 +81,7 @@ class Settings:
         early_stop: stop once scales and objective have settled.
         rehearsal: updates rehearsed with the scales in force, to predict whether training goes
             well; 0: none.
+        rehearsal_orders: how often, each time on other batches; all must go well.
         seed: of everything drawn at random.
     """
 
@@ -108,6 +109,7 @@ class Settings:
     clip_norm: float = 0.0
     early_stop: bool = True
     rehearsal: int = 60
+    rehearsal_orders: int = 3
     seed: int = 1
 
     @classmethod
@@ -152,7 +154,8 @@ class Settings:
             _check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         for name in ("iters", "rehearsal"):
             _check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        _check(self.lookahead >= 1, "lookahead", self.lookahead, "1 or more")
+        for name in ("lookahead", "rehearsal_orders"):
+            _check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         _check(
             self.preset != "paper" or self.lookahead == 1,
             "lookahead",

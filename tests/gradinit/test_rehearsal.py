@@ -119,11 +119,18 @@ def test_downwards_until_one_trains():
     def at(rate):
         return Rehearsal(rate, 7.0, 5.0 if rate < 0.6 else 9.0, None)
 
-    rates = [r.learning_rate for r in rehearse_downwards(at, 1.0)]
-    assert rates == pytest.approx([1.0, math.sqrt(0.5), 0.5])
-    never = rehearse_downwards(lambda rate: Rehearsal(rate, 7.0, 9.0, None), 1.0, halvings=2)
+    rates = [r.learning_rate for r in rehearse_downwards(at, 1.0, orders=2)]
+    assert rates == pytest.approx([1.0, math.sqrt(0.5), 0.5, 0.5])
+    never = rehearse_downwards(lambda rate: Rehearsal(rate, 7.0, 9.0, None), 1.0, 3, halvings=2)
     assert [r.learning_rate for r in never][-1] == pytest.approx(0.25)
     assert not any(r.trains for r in never)
+
+
+def test_one_order_that_goes_astray_is_enough():
+    outcomes = iter([5.0, 5.0, 9.0, 5.0, 5.0, 5.0])
+    found = rehearse_downwards(lambda rate: Rehearsal(rate, 7.0, next(outcomes), None), 1.0, 3)
+    assert [r.learning_rate for r in found] == pytest.approx([1.0] * 3 + [math.sqrt(0.5)] * 3)
+    assert [r.trains for r in found] == [True, True, False, True, True, True]
 
 
 def test_no_batch_is_refused():
