@@ -11,7 +11,7 @@
 #
 # 24 cells on Multi30k de-en, 300 updates at an lr that decays linearly. Time: 1 to 2 minutes of one core
 # a cell. Seen (results/multi30k_sgd), one seed, BLEU nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0:
-# GradInit (with margin 1) trains in five cells (4.4 at best), none in two (2.4 at best); nothing trains at lr 3.
+# GradInit (with margin 1, embeddings free) trains in five cells (4.4 at best), none in two (2.4 at best); nothing trains at lr 3.
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
