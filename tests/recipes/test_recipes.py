@@ -84,6 +84,16 @@ def test_dry_run_prints_every_cell_and_starts_nothing(grid, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_question_with_other_axes(tmp_path):
+    options = "--question default --seeds 7 --updates 30 --depths 2 --lrs 1e-3 --inits none,start"
+    arguments = ("--out", "grid", "--dry-run", *options.split())
+    shown = run(ROOT / "recipes/objective.sh", *arguments, cwd=tmp_path).stdout
+    cells = [line for line in shown.splitlines() if "fairseq_cli.train" in line]
+    assert len(cells) == 2 and ["--gradinit " in cell for cell in cells] == [False, True]
+    wanted = ("--max-update 30", "--decoder-layers 2", "--lr 1e-3", "--seed 7")
+    assert all(flag in cell for cell in cells for flag in wanted)
+
+
 def test_report_of_no_grid(tmp_path):
     result = run(ROOT / "recipes" / "report.sh", str(tmp_path))
     assert result.returncode == 2 and "no grid here" in result.stderr
