@@ -42,6 +42,7 @@ STARTS = {  # label: what differs from a run without warmup
         "encoder_scale": 1.0,
         "max_change": 3.0,
         "margin": 1.0,
+        "min_embedding_scale": 0.0,
     },
     "GradInit (default)": {"margin": Settings.of("multistep").margin},
 }
