@@ -20,7 +20,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
-from collapse import COLOURS, Probe, Setup
+from collapse import COLOURS, Probe, Setup, options_parser, save
 from torch import nn
 from tqdm import tqdm
 
@@ -99,19 +99,11 @@ def draw(rows: list[dict[str, str | float]], path: Path) -> None:
     for panel in axes[-1]:
         panel.set_xlabel("update at this lr")
     axes[0, 0].legend(fontsize=8)
-    temporary = path.with_suffix(".tmp.png")
-    figure.savefig(temporary, dpi=110, metadata={"Software": None})
-    temporary.rename(path)
+    save(figure, path)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", help="data-bin, as data_prep/multi30k_de_en.sh makes it")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path("docs"))
-    arguments = parser.parse_args()
-    if not list(Path(arguments.data).glob("dict.*.txt")):
-        parser.error(f"{arguments.data}: no data-bin here; make one with data_prep")
+    arguments = options_parser(__doc__.splitlines()[0]).parse_args()
     arguments.lr = BEARS  # what Setup's optimizer starts at
     torch.set_num_threads(1)
     logging.getLogger().setLevel(logging.WARNING)  # which importing fairseq lowers

@@ -228,22 +228,37 @@ def draw(runs: dict[str, list[dict[str, float]]], path: Path) -> None:
     for panel in axes[-1]:
         panel.set_xlabel("update")
     axes[0, 0].legend(fontsize=8)
+    save(figure, path)
+
+
+def save(figure: plt.Figure, path: Path) -> None:
     temporary = path.with_suffix(".tmp.png")
     figure.savefig(temporary, dpi=110, metadata={"Software": None})
     temporary.rename(path)
 
 
+def options_parser(description: str) -> argparse.ArgumentParser:
+    """With what every page's script is told: the data, a seed and where to write."""
+    parser = argparse.ArgumentParser(description=description)
+    made = "data-bin, as data_prep/multi30k_de_en.sh makes it"
+    parser.add_argument("data", type=data_bin, help=made)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("docs"))
+    return parser
+
+
+def data_bin(given: str) -> str:
+    if not list(Path(given).glob("dict.*.txt")):
+        raise argparse.ArgumentTypeError(f"{given}: no data-bin here; make one with data_prep")
+    return given
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", help="data-bin, as data_prep/multi30k_de_en.sh makes it")
+    parser = options_parser(__doc__.splitlines()[0])
     parser.add_argument("--lr", type=float, default=4e-3)
     parser.add_argument("--updates", type=int, default=400)
-    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--batches", type=int, default=12, help="validation batches looked at")
-    parser.add_argument("--out", type=Path, default=Path("docs"))
     arguments = parser.parse_args()
-    if not list(Path(arguments.data).glob("dict.*.txt")):
-        parser.error(f"{arguments.data}: no data-bin here; make one with data_prep")
     for name in ("updates", "batches"):
         if getattr(arguments, name) < 1:
             parser.error(f"--{name}: found {getattr(arguments, name)}; give 1 or more")
