@@ -173,7 +173,7 @@ def test_killed_while_learning_leaves_no_scales(grammar, tmp_path, monkeypatch):
 def test_record_tells_what_was_done(grammar, tmp_path, preset):
     lookahead = "1" if preset == "paper" else "2"
     flags = [f"--gradinit-preset={preset}", f"--gradinit-lookahead={lookahead}"]
-    train(grammar, tmp_path, *GRADINIT, *flags, "--seed=3")
+    train(grammar, tmp_path, *GRADINIT, *flags, "--gradinit-rehearsal=20", "--seed=3")
     record = scales(tmp_path)
     assert (record["seed"], record["iterations"], record["stop_reason"]) == (3, 2, "iterations")
     assert record["config"]["preset"] == preset
@@ -181,8 +181,9 @@ def test_record_tells_what_was_done(grammar, tmp_path, preset):
     assert record["config"]["optimizer"] == "adam"
     assert record["versions"]["torch"] == torch.__version__
     assert record["seconds"] > 0
-    (rehearsal, *_) = record["prediction"]["rehearsals"]
-    assert rehearsal["learning_rate"] == 1e-3 and 0 < rehearsal["token_share"] < 1
+    rehearsals = record["prediction"]["rehearsals"]
+    assert len(rehearsals) == 3 and len({r["first_loss"] for r in rehearsals}) == 3  # new batches
+    assert all(r["learning_rate"] == 1e-3 and 0 < r["token_share"] < 1 for r in rehearsals)
     embedding = next(b for b in record["blocks"] if b["kind"] == "embedding")
     assert "decoder.output_projection.weight" in embedding["aliases"]
     text = (tmp_path / "gradinit" / "iterations.jsonl").read_text()
