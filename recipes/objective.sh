@@ -16,8 +16,8 @@
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-QUESTIONS='candidates paper none warmup default sgd depth width long-warmup long'
-QUESTION="${QUESTIONS}" SEEDS=1,2,3 UPDATES='' DEPTHS='' LRS='' INITS=''
+QUESTIONS='candidates paper none warmup default sgd beta2 momentum depth width long-warmup long'
+QUESTION="${QUESTIONS}" SEEDS=1,2,3 AXIS='' UPDATES='' DEPTHS='' LRS='' INITS=''
 GRID_OPTIONS+=" question seeds updates depths lrs inits"
 recipe "$@"
 for question in ${QUESTION}; do # before the corpus is prepared for it
@@ -27,10 +27,9 @@ prepare multi30k_de_en.sh
 
 # ask UPDATES DEPTHS LRS INITS FLAG...: one grid, in a folder named after the question.
 ask() {
-  local OUT="${OUT}/${question}" updates="${UPDATES:-$1}"
-  local on="--user-dir fairseq_gradinit --gradinit"
+  local OUT="${OUT}/${question}" updates="${UPDATES:-$1}" on="--user-dir fairseq_gradinit --gradinit"
   grid --axis "seed=${SEEDS}" --axis "depth=${DEPTHS:-$2}" \
-    --axis "lr=${LRS:-$3}" --axis "init=${INITS:-$4}" \
+    --axis "lr=${LRS:-$3}" ${AXIS:+--axis "${AXIS}"} --axis "init=${INITS:-$4}" \
     --init none="" \
     --init warmup="--warmup-updates 150" \
     --init paper="${on} --gradinit-preset paper" \
@@ -52,7 +51,7 @@ ask() {
     --keep-interval-updates 1 --no-epoch-checkpoints --log-interval 50 --num-workers 0 "${@:5}"
 }
 
-adam=(--optimizer adam --adam-betas '(0.9, 0.98)') sgd=(--optimizer sgd --momentum 0.9)
+adam=(--optimizer adam --adam-betas '(0.9, 0.98)') sgd=(--optimizer sgd)
 width() {
   echo --encoder-embed-dim "$1" --encoder-ffn-embed-dim $((2 * $1)) \
     --decoder-embed-dim "$1" --decoder-ffn-embed-dim $((2 * $1))
@@ -62,16 +61,16 @@ for question in ${QUESTION}; do
   case "${question}" in
   candidates)
     ask 400 6 4e-3 none,warmup,from-1,branches-0.1,branches-0.03,wide,start,margin-1,default $(width 64) "${adam[@]}" ;;
-  paper)
-    ask 400 6 1e-3,2e-3,4e-3 paper,paper-0.1 $(width 64) "${adam[@]}" ;;
+  paper) ask 400 6 1e-3,2e-3,4e-3 paper,paper-0.1 $(width 64) "${adam[@]}" ;;
   none) ask 400 6 1e-3,1.4e-3,2e-3,2.8e-3 none $(width 64) "${adam[@]}" ;;
   warmup) ask 400 6 2e-3,2.8e-3,4e-3,5.6e-3 warmup $(width 64) "${adam[@]}" ;;
   default) ask 400 6 2e-3,4e-3,5.6e-3,8e-3 default $(width 64) "${adam[@]}" ;;
-  sgd) ask 400 6 0.1,0.3 none,warmup,default $(width 64) "${sgd[@]}" ;;
-  depth)
-    ask 400 12,18 1e-3,2e-3 none,warmup,default $(width 64) "${adam[@]}" ;;
-  width)
-    ask 200 6 1e-3,2e-3 none,warmup,default $(width 256) "${adam[@]}" ;;
+  sgd) ask 400 6 0.1,0.3 none,warmup,default $(width 64) "${sgd[@]}" --momentum 0.9 ;;
+  beta2)
+    AXIS=beta2=0.9,0.98,0.999 ask 400 6 1e-3,2e-3,4e-3,8e-3 none,warmup,default $(width 64) "${adam[@]}" ;;
+  momentum) AXIS=momentum=0,0.5,0.9 ask 400 6 0.1,0.3,1 none,default $(width 64) "${sgd[@]}" ;;
+  depth) ask 400 12,18 1e-3,2e-3 none,warmup,default $(width 64) "${adam[@]}" ;;
+  width) ask 200 6 1e-3,2e-3 none,warmup,default $(width 256) "${adam[@]}" ;;
   long-warmup) ask 1000 6 2e-3,2.8e-3 warmup $(width 64) "${adam[@]}" ;;
   long) ask 1000 6 4e-3 default $(width 64) "${adam[@]}" ;;
   esac

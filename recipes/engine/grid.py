@@ -18,6 +18,7 @@ AXIS_FLAGS = {
     "depth": ["--encoder-layers", "--decoder-layers"],
 }
 BETAS = ("beta1", "beta2")
+COUNTS = {"depth": 1, "warmup": 0, "seed": 0}  # axes of whole numbers, and the least of each
 KNOWN_AXES = ("lr", *BETAS, "momentum", "init", "warmup", "seed", "depth")
 
 
@@ -116,6 +117,9 @@ def check_axes(grid: Grid) -> None:
             if key in seen:
                 raise GridError(f"--axis {axis}: {seen[key]} and {value} are the same value twice")
             seen[key] = value
+            if axis in COUNTS and not (value.isdecimal() and int(value) >= COUNTS[axis]):
+                wanted = f"a whole number from {COUNTS[axis]} on"
+                raise GridError(f"--axis {axis}: found {value}; give {wanted}")
         for flag in axis_flags(axis):
             if flag in grid.flags:
                 raise GridError(f"{flag} is fixed after -- and is also the axis {axis}; drop one")
