@@ -101,7 +101,8 @@ class GradInitConfig(FairseqDataclass):
     gradinit_max_layernorm_scale: float = _flag(100.0, "greatest scale of a LayerNorm weight")
     gradinit_max_change: Optional[float] = _flag(
         None,
-        "r: each scale stays within a factor r of where it starts (default: 1.2; paper: no bound)",
+        "r: each scale stays within a factor r of where it starts, r^(30/n) with n > 30 residual "
+        "branches (default: 1.2; paper: no bound)",
     )
     gradinit_max_tokens: Optional[int] = _flag(
         None, "most tokens in a batch of GradInit (default: the run's --max-tokens)"

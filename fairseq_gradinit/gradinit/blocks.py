@@ -16,6 +16,7 @@ BRANCH_OUTPUT = "branch_output"
 # The last projection of an attention or feed-forward branch, as fairseq, torch and Hugging Face
 # name it: what it gives is added to the residual stream.
 BRANCH_OUTPUTS = frozenset({"out_proj", "fc2", "linear2", "o_proj", "down_proj", "c_proj"})
+MEASURED_BRANCHES = 30  # six layers a side, on which `Settings.max_change` was chosen
 ENCODER = "encoder."  # what fairseq's names of an encoder's parameters start with
 
 
@@ -74,7 +75,7 @@ class Blocks:
 
         A bias may shrink to 0 where α is learned itself; its logarithm stops at `min_scale`.
         """
-        start = self.start(settings)
+        start, room = self.start(settings), self.room(settings)
         bias_floor = settings.min_scale if settings.log_space else 0.0
         floors = {
             BIAS: bias_floor,
@@ -86,9 +87,16 @@ class Blocks:
             for b in self.blocks
         ]
         return (
-            torch.maximum(torch.tensor(lower).to(start), start / settings.max_change),
-            torch.minimum(torch.tensor(upper).to(start), start * settings.max_change),
+            torch.maximum(torch.tensor(lower).to(start), start / room),
+            torch.minimum(torch.tensor(upper).to(start), start * room),
         )
+
+    def room(self, settings: Settings) -> float:
+        """The factor within which a scale stays of its start: r, and r^(30/n) for n > 30 residual
+        branches, where changes of one kind multiply from layer to layer.
+        """
+        branches = sum(block.kind == BRANCH_OUTPUT for block in self.blocks)
+        return settings.max_change ** (MEASURED_BRANCHES / max(MEASURED_BRANCHES, branches))
 
     @torch.no_grad()
     def write(self, scales: Tensor) -> None:

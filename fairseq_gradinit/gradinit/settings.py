@@ -67,7 +67,8 @@ class Settings:
         predicted_drop: c in nats/token, the first-order predicted drop of the loss in the
             first step, η‖g‖₁ for Adam; γ follows from it. None and no gamma: no constraint.
         constraint: how ∂‖g‖/∂α is had: `exact` (double backward) or `finite-difference`.
-        max_change: r; each scale stays within [start / r, start · r]. A walk of K steps is
+        max_change: r; each scale stays within [start / r, start · r], in models of more than 30
+            residual branches (six layers a side) within r^(30 / branches). A walk of K steps is
             blind to what comes later: given room it turns the encoder off, which a loss that
             falls by learning word frequencies does not need yet.
         min_embedding_scale: bound of the scales of embeddings, which every walk would turn down,

@@ -188,6 +188,22 @@ def test_scales_stay_near_where_they_start():
     assert change.max().item() == pytest.approx(1.5)
 
 
+@pytest.mark.parametrize("branches", [0, 5, 30, 31, 60, 90])
+@pytest.mark.parametrize("max_change", [1.0, 1.5, math.inf])
+def test_room_shrinks_with_depth(branches, max_change):
+    """All branches together may change by what 30 may; fewer than 30 by less."""
+    model = nn.ModuleDict({"norm": nn.LayerNorm(4)})
+    model.update({f"layer{i}": nn.ModuleDict({"fc2": nn.Linear(4, 4)}) for i in range(branches)})
+    blocks = Blocks(model)
+    settings = settings_of("multistep", 5, max_change=max_change)
+    room = blocks.room(settings)
+    assert room ** max(branches, 30) == pytest.approx(max_change**30)
+    lower, upper = blocks.bounds(settings)
+    gain = [b.name for b in blocks.blocks].index("norm.weight")
+    assert upper[gain].item() == pytest.approx(min(room, settings.max_layernorm_scale))
+    assert lower[gain].item() == pytest.approx(max(1 / room, settings.min_scale))
+
+
 def test_embeddings_do_not_shrink():
     """Bounded below by 1 with multistep, by the other scales' bound with the paper's."""
     for preset, given in (
