@@ -154,6 +154,8 @@ def main() -> None:
     parser = options_parser(__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3, help="how many, from --seed on")
     arguments = parser.parse_args()
+    if arguments.seeds < 1:
+        parser.error(f"--seeds: found {arguments.seeds}; give 1 or more")
     arguments.lr = LR
     torch.set_num_threads(1)
     logging.getLogger().setLevel(logging.WARNING)  # which importing fairseq lowers

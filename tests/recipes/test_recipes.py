@@ -17,6 +17,8 @@ GRIDS = {
     "iwslt14_adam": 144,
     "wmt14_sgd": 36,
     "objective --question candidates": 27,
+    "objective --question beta2": 108,
+    "objective --question momentum": 54,
 }
 
 
