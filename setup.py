@@ -10,18 +10,19 @@ HERE = Path(__file__).parent
 # dataclass defaults). ve-fairseq is upstream fairseq with those defaults mended
 # and brings the same module `fairseq`: never install both.
 FAIRSEQ = [
-    "ve-fairseq==0.12.3; python_version >= '3.11'",
-    "hydra-core==1.3.2; python_version >= '3.11'",
-    "omegaconf==2.3.0; python_version >= '3.11'",
-    "torch>=2.6; python_version >= '3.11'",
-    "fairseq==0.12.2; python_version < '3.11'",
-    "torch>=1.12,<1.13; python_version < '3.11'",
-    "numpy<2; python_version < '3.11'",
+    "ve-fairseq==0.12.3",
+    "hydra-core==1.3.2",
+    "omegaconf==2.3.0",
+    "torch>=2.6",
+    "msgspec>=0.18",
 ]
 
 # data_prep/ and recipes/: corpora, scores, tables and figures.
 RECIPES = [
+    "altair>=5.4",
+    "jinja2>=3.1",
     "matplotlib>=3.7",
+    "pandas>=2.2",
     "pooch>=1.8",
     "rich>=13",
     "sacrebleu>=2.4",
@@ -30,9 +31,10 @@ RECIPES = [
     "submitit>=1.5",
     "subword-nmt>=0.3.8",
     "tqdm>=4.60",
+    "vl-convert-python>=1.7",
 ]
 
-DEV = ["mypy>=1.8", "pytest>=8", "ruff>=0.4"]
+DEV = ["hypothesis>=6.100", "mypy>=1.8", "pandas-stubs", "pytest>=8", "ruff>=0.4"]
 
 setup(
     name="fairseq_gradinit",
@@ -41,7 +43,7 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
-    python_requires=">=3.8,<3.13",
+    python_requires=">=3.11,<3.13",
     packages=find_packages(include=["fairseq_gradinit", "fairseq_gradinit.*"]),
     package_data={"fairseq_gradinit": ["py.typed"]},
     install_requires=FAIRSEQ,

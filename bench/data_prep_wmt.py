@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any
 
 import numpy as np
 
@@ -82,7 +82,7 @@ class PeakMemory(threading.Thread):
             self.all_processes_mb = max(self.all_processes_mb, sum(pss for _, pss in sizes))
 
 
-def _descendants(pid: int) -> List[int]:
+def _descendants(pid: int) -> list[int]:
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
@@ -101,7 +101,7 @@ def _memory_mb(pid: int) -> Any:
     return tuple(int(fields[name].split()[0]) / 1024 for name in ("Rss", "Pss"))
 
 
-def measure(command: List[str], pairs: int, workers: int, environment: Dict[str, str]) -> Dict:
+def measure(command: list[str], pairs: int, workers: int, environment: dict[str, str]) -> dict:
     """Run a command; wall seconds, CPU seconds, peak memory, throughput."""
     before, begin = os.times(), time.time()
     process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=sys.stderr)
@@ -136,7 +136,7 @@ def main() -> None:
     args = parser.parse_args()
     raw, out = args.folder / f"raw-{args.pairs}", args.folder / f"out-{args.pairs}"
     generate(raw, args.pairs)
-    stages: Dict[str, Any] = {}
+    stages: dict[str, Any] = {}
     environment = {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     shared = ["--out", str(out), "--languages", "en", "de", "--workers", str(args.workers)]
     lib = [sys.executable, "-m", "data_prep.lib"]
@@ -167,7 +167,7 @@ def main() -> None:
     _write(args, stages)
 
 
-def _write(args: argparse.Namespace, stages: Dict[str, Any]) -> None:
+def _write(args: argparse.Namespace, stages: dict[str, Any]) -> None:
     """The log so far, whole or not at all."""
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True

@@ -14,9 +14,10 @@ import json
 import logging
 import types
 from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Iterator, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import torch

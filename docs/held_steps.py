@@ -13,9 +13,10 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import torch

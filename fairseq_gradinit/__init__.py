@@ -1,19 +1,11 @@
 """GradInit for fairseq: `fairseq-train DATA --user-dir fairseq_gradinit --gradinit …`.
 
-Importing this package registers the tasks; `fairseq_gradinit.gradinit` is the algorithm in
-plain torch.
+Where fairseq is loaded, as it is for every --user-dir, importing this package registers its parts.
+Elsewhere it registers nothing, so that `fairseq_gradinit.gradinit`, the method in plain torch, and
+`fairseq_gradinit.files` load no fairseq.
 """
 
-import argparse
+import sys
 
-import torch
-
-from . import tasks  # noqa: F401
-from .help import show_flags_in_help
-
-show_flags_in_help()
-
-# torch ≥ 2.6 loads checkpoints with weights_only=True; fairseq's hold an argparse.Namespace,
-# which carries nothing that runs.
-if hasattr(torch.serialization, "add_safe_globals"):
-    torch.serialization.add_safe_globals([argparse.Namespace])
+if "fairseq" in sys.modules:
+    from . import plugin  # noqa: F401

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from fairseq import options
 from fairseq.dataclass.utils import gen_parser_from_dataclass

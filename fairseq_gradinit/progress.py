@@ -3,7 +3,8 @@ user chose for training."""
 
 from __future__ import annotations
 
-from typing import Any, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from fairseq.logging import progress_bar
 

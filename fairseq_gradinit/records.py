@@ -6,9 +6,10 @@ import contextlib
 import json
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any, Sequence
+from typing import IO, Any
 
 from .gradinit import Block, GradInitError, Iteration, LearnedScales
 

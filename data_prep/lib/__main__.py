@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 from pathlib import Path
-from typing import Any, List, Optional
+from typing import Any
 
 from .errors import PrepError
 
@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(arguments: List[str]) -> None:
+def _run(arguments: list[str]) -> None:
     args = _parser().parse_args(arguments)
     from .stages import Run
 
@@ -165,7 +165,7 @@ def _interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
-def main(arguments: Optional[List[str]] = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run one stage; what a user can mend ends in one line and exit code 1."""
     from .texts import disk_full
 

@@ -2,8 +2,8 @@
 
 import shutil
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, Sequence, Set
 
 from .errors import PrepError
 from .texts import one_line_errors, open_bytes
@@ -38,7 +38,7 @@ def unpack(archive: Path, members: Sequence[str], folder: Path) -> None:
             partial.unlink(missing_ok=True)
 
 
-def _copy_members(archive: Path, partials: Dict[str, Path], folder: Path) -> Set[str]:
+def _copy_members(archive: Path, partials: dict[str, Path], folder: Path) -> set[str]:
     """One pass over the archive; returns the members that were not in it."""
     missing = set(partials)
     # A stream through our own gzip: bounded memory, and unlike tarfile's it tells a truncated

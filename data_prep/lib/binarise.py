@@ -2,18 +2,18 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable, List, Optional
 
 from .errors import PrepError
 from .stages import Report, Run, say, stage, tool_versions
 from .texts import one_line_errors, sha256_of
 
 
-def binarise(run: Run, joined: bool, dictionaries: Optional[Path] = None) -> None:
+def binarise(run: Run, joined: bool, dictionaries: Path | None = None) -> None:
     """Stage `binarise`; with `dictionaries`, dict.<language>.txt there are used as they are."""
     splits = run.splits("segmented")
-    given: List[Path] = []
+    given: list[Path] = []
     if dictionaries:
         given = [dictionaries / f"dict.{language}.txt" for language in run.languages]
         for path in given:
@@ -48,13 +48,16 @@ def binarise(run: Run, joined: bool, dictionaries: Optional[Path] = None) -> Non
     stage(run, "binarise", inputs, params, [destination], work)
 
 
-def _run_logged(command: List[str], log: Path) -> None:
+def _run_logged(command: list[str], log: Path) -> None:
     """Run a command with its output in `log`, its news also said; a failure is one line."""
     log.parent.mkdir(parents=True, exist_ok=True)
     last = "no output"
-    with open(log, "w", encoding="utf-8") as stream, subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8"
-    ) as process:
+    with (
+        open(log, "w", encoding="utf-8") as stream,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8"
+        ) as process,
+    ):
         for line in process.stdout or ():
             stream.write(line)
             last = line.strip() or last

@@ -3,8 +3,9 @@
 import hashlib
 import io
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Set, Tuple
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -52,17 +53,17 @@ def card(run: Run) -> None:
         print(outputs[1].read_text(encoding="utf-8"), end="", flush=True)
 
 
-def _read_dictionary(path: Path) -> Set[str]:
+def _read_dictionary(path: Path) -> set[str]:
     lines = path.read_text(encoding="utf-8").split("\n")
     return {line.rsplit(" ", 1)[0] for line in lines if line}
 
 
 def _count_split(
-    run: Run, split: str, known: List[Set[str]]
-) -> Tuple[Dict[str, Any], Dict[str, np.ndarray]]:
+    run: Run, split: str, known: list[set[str]]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Counts of a split, and 8-byte hashes of its pairs and sides (8 bytes a line in memory)."""
     tokens, unknown, pairs = [0, 0], [0, 0], 0
-    hashes: Dict[str, List[np.ndarray]] = {"pair": [], "source": [], "target": []}
+    hashes: dict[str, list[np.ndarray]] = {"pair": [], "source": [], "target": []}
     for count, sizes, misses, found in map_blocks(
         run.texts("segmented", split),
         _count_block,
@@ -91,8 +92,8 @@ def _count_split(
 
 
 def _count_block(
-    known: List[Set[str]], *sides: List[str]
-) -> Tuple[int, List[int], List[int], Dict[str, np.ndarray]]:
+    known: list[set[str]], *sides: list[str]
+) -> tuple[int, list[int], list[int], dict[str, np.ndarray]]:
     tokens = [[token for line in side for token in line.split()] for side in sides]
     unknown = [sum(token not in words for token in side) for words, side in zip(known, tokens)]
     texts = {
@@ -111,7 +112,7 @@ def _hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest(), "big")
 
 
-def _as_text(run: Run, facts: Dict[str, Any]) -> str:
+def _as_text(run: Run, facts: dict[str, Any]) -> str:
     source, target = run.languages
     table = Table(title=f"data card, {source}-{target} (tokens are subwords)")
     table.add_column("")
@@ -128,7 +129,7 @@ def _as_text(run: Run, facts: Dict[str, Any]) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def _rows(run: Run, facts: Dict[str, Any]) -> Iterator[Tuple[str, List[str]]]:
+def _rows(run: Run, facts: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
     splits = facts["splits"].values()
     yield "pairs", [f"{split['pairs']:,}" for split in splits]
     yield "duplicate pairs", [f"{split['duplicate_pairs']:,}" for split in splits]

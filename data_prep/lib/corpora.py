@@ -7,7 +7,6 @@ tensorflow/datasets publishes (url_checksums/wmt14_translate.txt, wmt17_translat
 """
 
 from dataclasses import dataclass, field
-from typing import Dict, Optional, Tuple
 
 
 @dataclass(frozen=True)
@@ -15,7 +14,7 @@ class Remote:
     """A file to download; sha256 is None where nobody has published one (then it is recorded)."""
 
     url: str
-    sha256: Optional[str] = None
+    sha256: str | None = None
 
     @property
     def name(self) -> str:
@@ -26,9 +25,9 @@ class Remote:
 class Part:
     """One text with a side per language."""
 
-    names: Tuple[str, ...]  # local names to look for, without .gz or .xz, best first
-    files: Dict[str, Remote] = field(default_factory=dict)  # language -> file to download
-    archive: Optional[Remote] = None  # or: an archive to download
+    names: tuple[str, ...]  # local names to look for, without .gz or .xz, best first
+    files: dict[str, Remote] = field(default_factory=dict)  # language -> file to download
+    archive: Remote | None = None  # or: an archive to download
     member: str = ""  # and the file in it
     markup: str = "plain"  # a reader of markup.py
     note: str = ""  # said in the data card when this part was used
@@ -38,7 +37,7 @@ class Part:
         return name.format(language=language, role="src" if language == "de" else "ref")
 
 
-Alternatives = Tuple[Tuple[Part, ...], ...]
+Alternatives = tuple[tuple[Part, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -50,9 +49,9 @@ class Corpus:
     train: Alternatives
     valid: Alternatives = ()
     test: Alternatives = ()
-    folders: Tuple[str, ...] = ()  # sub-folders of --raw-dir to look in as well
+    folders: tuple[str, ...] = ()  # sub-folders of --raw-dir to look in as well
 
-    def alternatives(self) -> Dict[str, Alternatives]:
+    def alternatives(self) -> dict[str, Alternatives]:
         """The splits that this corpus has."""
         splits = {"train": self.train, "valid": self.valid, "test": self.test}
         return {split: choice for split, choice in splits.items() if choice}
@@ -69,7 +68,7 @@ def _member(archive: Remote, member: str, *stems: str, markup: str = "plain") ->
     return Part(names, archive=archive, member=member, markup=markup)
 
 
-def _multi30k(name: str, stems: Tuple[str, ...], de: str, en: str) -> Alternatives:
+def _multi30k(name: str, stems: tuple[str, ...], de: str, en: str) -> Alternatives:
     base = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw/"
     files = {"de": Remote(f"{base}{name}.de.gz", de), "en": Remote(f"{base}{name}.en.gz", en)}
     return ((Part(tuple(stem + ".{language}" for stem in (name, *stems)), files=files),),)

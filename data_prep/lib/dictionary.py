@@ -5,8 +5,8 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Dict, Iterator, List, Tuple
 
 from .errors import PrepError
 from .texts import read_lines
@@ -21,7 +21,7 @@ HELD_OUT = 1_000  # phrases, in each of valid and test
 _ANNOTATION = re.compile(r"\{[^}]*\}|\[[^\]]*\]")  # {f}, [techn.]
 
 
-def phrases(path: Path) -> Iterator[Tuple[str, str]]:
+def phrases(path: Path) -> Iterator[tuple[str, str]]:
     """Yield (German, English) phrases of three words or more, each pair once.
 
     A line is `variant | variant :: variant | variant`; variants correspond where both sides
@@ -45,7 +45,7 @@ def _plain(variant: str) -> str:
     return " ".join(_ANNOTATION.sub(" ", variant).split())
 
 
-def split(pairs: List[Tuple[str, str]]) -> Tuple[Dict[str, List[Tuple[str, str]]], int]:
+def split(pairs: list[tuple[str, str]]) -> tuple[dict[str, list[tuple[str, str]]], int]:
     """Hold out valid and test by a hash of the pair, so that no order or count matters.
 
     Pairs of train that share a side with a held-out one are removed; their number is returned.
@@ -78,7 +78,7 @@ def from_apt(folder: Path) -> Path:
     return path
 
 
-def _call(command: List[str], folder: str) -> None:
+def _call(command: list[str], folder: str) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit {done.returncode}"]

@@ -58,14 +58,17 @@ def _resuming(url: str, output_file: str, store: pooch.Pooch, check_only: bool =
         answer.raise_for_status()
         resumed = answer.status_code == requests.codes.partial_content
         size = int(answer.headers.get("content-length", 0)) + (have if resumed else 0)
-        with open(part, "ab" if resumed else "wb") as stream, tqdm(
-            total=size or None,
-            initial=have if resumed else 0,
-            unit="B",
-            unit_scale=True,
-            desc=part.stem,
-            disable=None,
-        ) as bar:
+        with (
+            open(part, "ab" if resumed else "wb") as stream,
+            tqdm(
+                total=size or None,
+                initial=have if resumed else 0,
+                unit="B",
+                unit_scale=True,
+                desc=part.stem,
+                disable=None,
+            ) as bar,
+        ):
             for block in answer.iter_content(1 << 16):
                 stream.write(block)
                 bar.update(len(block))

@@ -1,8 +1,9 @@
 """Any source -> OUT/<folder>/{train,valid,test}.{de,en}: plain, aligned, checked text."""
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any
 
 from .archives import unpack
 from .corpora import Alternatives, Corpus, Part
@@ -12,22 +13,22 @@ from .markup import READERS
 from .stages import Report, Run, say, stage
 from .texts import aligned, find_text, sha256_of
 
-Pairs = Iterator[Tuple[str, str]]
+Pairs = Iterator[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class Source:
     """Where the two sides of a text lie, in the order of the run's languages."""
 
-    sides: Tuple[Path, Path]
-    origin: Tuple[Path, ...]  # what to hash for provenance: the files or the archive
-    urls: Tuple[str, ...] = ()
+    sides: tuple[Path, Path]
+    origin: tuple[Path, ...]  # what to hash for provenance: the files or the archive
+    urls: tuple[str, ...] = ()
     markup: str = "plain"
     note: str = ""
-    members: Tuple[str, ...] = ()  # of origin[0], to be unpacked below `folder`
+    members: tuple[str, ...] = ()  # of origin[0], to be unpacked below `folder`
     folder: Path = Path()
 
-    def pairs(self, languages: Tuple[str, str]) -> Pairs:
+    def pairs(self, languages: tuple[str, str]) -> Pairs:
         """Aligned lines of text, from the archive where it comes in one."""
         if self.members:
             unpack(self.origin[0], self.members, self.folder)
@@ -37,7 +38,7 @@ class Source:
 
 
 def get_corpus(
-    run: Run, corpus: Corpus, raw_dir: Optional[Path], folder: str, limit: int, drop_empty: bool
+    run: Run, corpus: Corpus, raw_dir: Path | None, folder: str, limit: int, drop_empty: bool
 ) -> None:
     """Stage `get`: the corpus from `raw_dir`, or downloaded when that is None."""
     say(f"licence: {corpus.licence}")
@@ -54,7 +55,7 @@ def get_corpus(
 
 def get_own(
     run: Run,
-    files: Dict[str, Tuple[Path, Path]],
+    files: dict[str, tuple[Path, Path]],
     licence: str,
     folder: str,
     limit: int,
@@ -71,7 +72,7 @@ def get_own(
     stage(run, "get", origins(sources), params, outputs, work)
 
 
-def origins(sources: Optional[Dict[str, List[Source]]]) -> List[Path]:
+def origins(sources: dict[str, list[Source]] | None) -> list[Path]:
     """The local files behind sources, to be hashed."""
     return sorted({p for parts in (sources or {}).values() for s in parts for p in s.origin})
 
@@ -82,7 +83,7 @@ def check_raw_dir(raw_dir: Path) -> None:
         raise PrepError(f"--raw-dir {raw_dir}: no such folder")
 
 
-def locate(run: Run, corpus: Corpus, raw_dir: Path) -> Dict[str, List[Source]]:
+def locate(run: Run, corpus: Corpus, raw_dir: Path) -> dict[str, list[Source]]:
     """Find every split of a corpus in `raw_dir`: single files first, else the archives."""
     check_raw_dir(raw_dir)
     folders = [raw_dir, *(raw_dir / name for name in corpus.folders)]
@@ -114,7 +115,7 @@ def _wanted(run: Run, alternatives: Alternatives) -> str:
     return " or ".join([*texts, *([" + ".join(sorted(archives))] if archives else [])])
 
 
-def _locate_part(run: Run, part: Part, folders: Sequence[Path]) -> Optional[Source]:
+def _locate_part(run: Run, part: Part, folders: Sequence[Path]) -> Source | None:
     for name in part.names:
         sides = [find_text(folders, [part.side(name, lang)]) for lang in run.languages]
         if sides[0] and sides[1]:
@@ -137,17 +138,17 @@ def _markup(part: Part, name: str) -> str:
     return part.markup if as_published else "plain"
 
 
-def _from_archive(run: Run, part: Part, archive: Path, urls: Tuple[str, ...] = ()) -> Source:
+def _from_archive(run: Run, part: Part, archive: Path, urls: tuple[str, ...] = ()) -> Source:
     members = [part.side(part.member, language) for language in run.languages]
     folder = run.out / "work" / archive.name.split(".")[0]
     sides = (folder / members[0], folder / members[1])
     return Source(sides, (archive,), urls, part.markup, part.note, tuple(members), folder)
 
 
-def download(run: Run, corpus: Corpus) -> Dict[str, List[Source]]:
+def download(run: Run, corpus: Corpus) -> dict[str, list[Source]]:
     """Fetch a corpus from where it is published (the first alternative of each split)."""
     folder = run.out / "work" / "downloads"
-    found: Dict[str, List[Source]] = {}
+    found: dict[str, list[Source]] = {}
     for split, alternatives in corpus.alternatives().items():
         found[split] = []
         for part in alternatives[0]:
@@ -166,7 +167,7 @@ def download(run: Run, corpus: Corpus) -> Dict[str, List[Source]]:
 
 def write_splits(
     run: Run,
-    sources: Dict[str, List[Source]],
+    sources: dict[str, list[Source]],
     folder: str,
     partial: Callable[[Path], Path],
     limit: int,
@@ -174,7 +175,7 @@ def write_splits(
     licence: str,
 ) -> Report:
     """Stream every split to its two files; returns counts, sources and notes."""
-    lines: Dict[str, Any] = {}
+    lines: dict[str, Any] = {}
     for split, parts in sources.items():
         pairs = (pair for source in parts for pair in source.pairs(run.languages))
         paths = run.texts(folder, split)
@@ -202,16 +203,17 @@ def write_splits(
 
 def write_pairs(
     pairs: Pairs, paths: Sequence[Path], where: str, limit: int, drop_empty: bool
-) -> Dict[str, int]:
+) -> dict[str, int]:
     """Write aligned pairs to two files; {"read", "empty", "kept"}.
 
     A pair with an empty side is dropped and counted where `drop_empty`, else an error: in a
     scored split, dropping it would change the score without a word.
     """
     read = empty = 0
-    with open(paths[0], "w", encoding="utf-8", newline="\n") as left, open(
-        paths[1], "w", encoding="utf-8", newline="\n"
-    ) as right:
+    with (
+        open(paths[0], "w", encoding="utf-8", newline="\n") as left,
+        open(paths[1], "w", encoding="utf-8", newline="\n") as right,
+    ):
         for source, target in pairs:
             read += 1
             if source.strip() and target.strip():

@@ -4,9 +4,9 @@ A reader takes a path and its language and yields the text lines in it.
 """
 
 import re
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Callable, Dict, Iterator
 
 from .moses import detokenizer
 from .texts import read_lines
@@ -46,6 +46,6 @@ def tokenized(path: Path, language: str) -> Iterator[str]:
         yield from undo(block)
 
 
-READERS: Dict[str, Callable[[Path, str], Iterator[str]]] = {
+READERS: dict[str, Callable[[Path, str], Iterator[str]]] = {
     reader.__name__: reader for reader in (plain, talks, segments, tokenized)
 }

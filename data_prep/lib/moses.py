@@ -2,11 +2,11 @@
 
 import re
 import unicodedata
-from typing import Callable, List
+from collections.abc import Callable
 
 from sacremoses import MosesDetokenizer, MosesPunctNormalizer, MosesTokenizer
 
-Lines = Callable[[List[str]], List[str]]
+Lines = Callable[[list[str]], list[str]]
 
 
 def lowercase(text: str) -> str:
@@ -29,7 +29,7 @@ def tokenizer(language: str, normalise: bool = False, aggressive: bool = False) 
     tokens = MosesTokenizer(lang=language)
     tidy = MosesPunctNormalizer(lang=language)
 
-    def tokenize(lines: List[str]) -> List[str]:
+    def tokenize(lines: list[str]) -> list[str]:
         if normalise:
             lines = [printable(tidy.normalize(line)) for line in lines]
         return [
@@ -44,7 +44,7 @@ def detokenizer(language: str) -> Lines:
     """The text before tokenizer.perl, as near as can be told; escapes and @-@ are undone."""
     text = MosesDetokenizer(lang=language)
 
-    def detokenize(lines: List[str]) -> List[str]:
+    def detokenize(lines: list[str]) -> list[str]:
         return [text.detokenize(line.split(" "), return_str=True) for line in lines]
 
     return detokenize

@@ -1,18 +1,19 @@
 """Work on aligned line files with all cores, in bounded memory, in the order of the lines."""
 
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any
 
 from tqdm import tqdm
 
 from .errors import PrepError
 
 BLOCK = 5_000  # lines; the unit of work and of memory, whatever the number of workers
-Offsets = List[Tuple[int, int]]
+Offsets = list[tuple[int, int]]
 
-_STATE: Dict[str, Any] = {}  # per worker process: what `setup` made (a model, a tokenizer)
+_STATE: dict[str, Any] = {}  # per worker process: what `setup` made (a model, a tokenizer)
 
 
 def line_blocks(path: Path, size: int = BLOCK) -> Offsets:
@@ -29,7 +30,7 @@ def line_blocks(path: Path, size: int = BLOCK) -> Offsets:
     return ranges
 
 
-def read_block(path: Path, begin: int, end: int) -> List[str]:
+def read_block(path: Path, begin: int, end: int) -> list[str]:
     """The lines of one byte range, without line ends."""
     with open(path, "rb") as stream:
         stream.seek(begin)
@@ -41,8 +42,8 @@ def map_blocks(
     paths: Sequence[Path],
     function: Callable[..., Any],
     *,
-    setup: Optional[Callable[..., Any]] = None,
-    setup_args: Tuple[Any, ...] = (),
+    setup: Callable[..., Any] | None = None,
+    setup_args: tuple[Any, ...] = (),
     workers: int = 1,
     title: str = "",
 ) -> Iterator[Any]:
@@ -63,14 +64,14 @@ def map_blocks(
 
 
 def _results(
-    tasks: List[Any], setup: Optional[Callable[..., Any]], args: Tuple[Any, ...], workers: int
+    tasks: list[Any], setup: Callable[..., Any] | None, args: tuple[Any, ...], workers: int
 ) -> Iterator[Any]:
     if workers <= 1 or len(tasks) <= 1:
         _start(setup, args)
         yield from map(_run_task, tasks)
         return
     with ProcessPoolExecutor(workers, initializer=_start, initargs=(setup, args)) as pool:
-        waiting: List[Any] = []
+        waiting: list[Any] = []
         try:
             for task in tasks:
                 waiting.append(pool.submit(_run_task, task))
@@ -87,7 +88,7 @@ def _results(
                 future.cancel()
 
 
-def _start(setup: Optional[Callable[..., Any]], args: Tuple[Any, ...]) -> None:
+def _start(setup: Callable[..., Any] | None, args: tuple[Any, ...]) -> None:
     _STATE["value"] = setup(*args) if setup else None
 
 

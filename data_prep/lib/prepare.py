@@ -1,8 +1,9 @@
 """Raw or tokenized text -> OUT/raw and OUT/tokenized: Moses, cleaning, held-out splits."""
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any
 
 from .errors import PrepError
 from .moses import detokenizer, lowercase, tokenizer, undo_bpe
@@ -25,7 +26,7 @@ class Recipe:
     ratio: float = 0.0  # longest side / shortest side; train only (0: no bound)
 
 
-def prepare(run: Run, folder: str, recipe: Recipe, every: int, held_out: List[str]) -> None:
+def prepare(run: Run, folder: str, recipe: Recipe, every: int, held_out: list[str]) -> None:
     """Stage `text`; every `every`-th clean pair of train makes valid, the one before it test.
 
     `held_out` names the splits to make so, among valid and test; `every` 0 takes as many pairs
@@ -53,7 +54,7 @@ def prepare(run: Run, folder: str, recipe: Recipe, every: int, held_out: List[st
                 ]
                 for split in splits
             }
-            counts: Dict[str, Dict[str, int]] = {}
+            counts: dict[str, dict[str, int]] = {}
             for split in given:
                 step = every or _about_a_thousand(run, folder) if split == "train" else 0
                 _prepare_split(run, folder, split, recipe, step, held_out, streams, counts)
@@ -73,9 +74,9 @@ def _prepare_split(
     split: str,
     recipe: Recipe,
     every: int,
-    held_out: List[str],
-    streams: Dict[str, List[Any]],
-    counts: Dict[str, Dict[str, int]],
+    held_out: list[str],
+    streams: dict[str, list[Any]],
+    counts: dict[str, dict[str, int]],
 ) -> None:
     read = kept = 0
     held = held_out if split == "train" else []
@@ -108,7 +109,7 @@ def _about_a_thousand(run: Run, folder: str) -> int:
         return max(10, sum(1 for _ in stream) // 1000)
 
 
-def _state(recipe: Recipe, languages: Tuple[str, str], split: str) -> Any:
+def _state(recipe: Recipe, languages: tuple[str, str], split: str) -> Any:
     make = (
         (lambda lang: tokenizer(lang, recipe.normalise, recipe.aggressive))
         if recipe.form == "raw"
@@ -118,11 +119,11 @@ def _state(recipe: Recipe, languages: Tuple[str, str], split: str) -> Any:
     return recipe, split, [make(lang) if needed else None for lang in languages]
 
 
-def _prepare_block(state: Any, *sides: List[str]) -> Tuple[int, List[Tuple[str, ...]]]:
+def _prepare_block(state: Any, *sides: list[str]) -> tuple[int, list[tuple[str, ...]]]:
     """Rows of (raw source, raw target[, tokenized source, tokenized target]) that are kept."""
     recipe, split, converters = state
-    raw: List[List[str]] = []
-    tokens: List[List[str]] = []
+    raw: list[list[str]] = []
+    tokens: list[list[str]] = []
     for lines, convert in zip(sides, converters):
         if recipe.apostrophes and split == "test":
             lines = [line.replace("’", "'") for line in lines]

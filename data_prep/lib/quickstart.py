@@ -1,7 +1,8 @@
 """The corpus chain of the quickstart: whatever real German-English text can be had here."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional
+from typing import Any
 
 from . import dictionary
 from .corpora import MULTI30K
@@ -11,7 +12,7 @@ from .stages import SPLITS, Report, Run, say, stage
 from .texts import find_text, sha256_of
 
 
-def get_quickstart(run: Run, raw_dir: Optional[Path], folder: str, limit: int) -> None:
+def get_quickstart(run: Run, raw_dir: Path | None, folder: str, limit: int) -> None:
     """Stage `get`: --raw-dir, else Multi30k's download, else Debian's dictionary phrases."""
     outputs = [p for split in SPLITS for p in run.texts(folder, split)]
     words = sources = None
@@ -62,7 +63,7 @@ def _write_phrases(run: Run, path: Path, folder: str, partial: Any, limit: int) 
     if run.languages != ("de", "en"):
         pairs = [pair[::-1] for pair in pairs]
     parts, removed = dictionary.split(pairs)
-    lines: Dict[str, Dict[str, int]] = {}
+    lines: dict[str, dict[str, int]] = {}
     for split, part in parts.items():
         files = [partial(p) for p in run.texts(folder, split)]
         lines[split] = write_pairs(iter(part), files, str(path), limit, False)

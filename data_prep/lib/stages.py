@@ -12,16 +12,17 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any
 
 from .errors import PrepError
 from .texts import sha256_of
 
 # What a piece of work reports: line counts, sources, notes.
-Report = Dict[str, Any]
+Report = dict[str, Any]
 SPLITS = ("train", "valid", "test")
 
 
@@ -30,16 +31,16 @@ class Run:
     """What all stages of one command share."""
 
     out: Path
-    languages: Tuple[str, str]  # source, target
+    languages: tuple[str, str]  # source, target
     workers: int = 1
     dry_run: bool = False
     command: str = ""
 
-    def texts(self, folder: str, split: str) -> List[Path]:
+    def texts(self, folder: str, split: str) -> list[Path]:
         """The two files of a split in a folder of the output: source, target."""
         return [self.out / folder / f"{split}.{language}" for language in self.languages]
 
-    def splits(self, folder: str) -> List[str]:
+    def splits(self, folder: str) -> list[str]:
         """The splits present in a folder, train first (in a dry run: all)."""
         found = [s for s in SPLITS if all(p.is_file() for p in self.texts(folder, s))]
         return list(SPLITS) if self.dry_run and not found else found
@@ -50,7 +51,7 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def load_provenance(out: Path) -> Dict[str, Any]:
+def load_provenance(out: Path) -> dict[str, Any]:
     """provenance.json of an output folder, or an empty record."""
     path = out / "provenance.json"
     if not path.exists():
@@ -63,7 +64,7 @@ def load_provenance(out: Path) -> Dict[str, Any]:
     return record
 
 
-def save_provenance(out: Path, record: Dict[str, Any]) -> None:
+def save_provenance(out: Path, record: dict[str, Any]) -> None:
     """Write provenance.json whole or not at all."""
     partial = out / "provenance.json.partial"
     text = json.dumps(record, indent=2, ensure_ascii=False, sort_keys=True)
@@ -71,7 +72,7 @@ def save_provenance(out: Path, record: Dict[str, Any]) -> None:
     os.replace(partial, out / "provenance.json")
 
 
-def tool_versions(*names: str) -> Dict[str, str]:
+def tool_versions(*names: str) -> dict[str, str]:
     """Versions of installed distributions; those that are absent are left out."""
     found = {"python": "{}.{}".format(*sys.version_info[:2])}
     for name in names:
@@ -84,7 +85,7 @@ def stage(
     run: Run,
     name: str,
     inputs: Sequence[Path],
-    params: Dict[str, Any],
+    params: dict[str, Any],
     outputs: Sequence[Path],
     work: Callable[[Callable[[Path], Path]], Report],
 ) -> None:
@@ -101,7 +102,7 @@ def stage(
     with _only_run_in(run.out):
         record = load_provenance(run.out)
         before = record["stages"].get(name)
-        hashes: Dict[str, str] = {}
+        hashes: dict[str, str] = {}
         for path in inputs:
             label = _label(run, path)
             while label in hashes:  # two folders may hold files of one name
@@ -153,8 +154,8 @@ def _write(run: Run, outputs: Sequence[Path], work: Callable[..., Report]) -> Re
 
 
 def _reasons_to_run(
-    run: Run, before: Optional[Dict[str, Any]], params: Dict[str, Any], hashes: Dict[str, str]
-) -> List[str]:
+    run: Run, before: dict[str, Any] | None, params: dict[str, Any], hashes: dict[str, str]
+) -> list[str]:
     if not before:
         return []
     old = before["params"]
@@ -200,7 +201,7 @@ def _remove_empty_folders(out: Path) -> None:
             folder.rmdir()  # refused where it is not empty
 
 
-def _files(paths: Sequence[Path]) -> List[Path]:
+def _files(paths: Sequence[Path]) -> list[Path]:
     return [
         file
         for path in paths

@@ -5,8 +5,9 @@ import io
 import os
 import shutil
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any
 
 import sentencepiece
 from subword_nmt.apply_bpe import BPE
@@ -27,7 +28,7 @@ SENTENCEPIECE_THREADS = 4
 MODEL = {"sentencepiece": "sentencepiece.model", "bpe": "bpe.codes"}
 
 
-def learn(run: Run, folder: str, kind: str, size: int, codes: Optional[Path] = None) -> None:
+def learn(run: Run, folder: str, kind: str, size: int, codes: Path | None = None) -> None:
     """Stage `learn`: one joint model of `size` pieces (sentencepiece) or merges (bpe).
 
     With `codes`, that file is used instead of learning.
@@ -56,7 +57,7 @@ def learn(run: Run, folder: str, kind: str, size: int, codes: Optional[Path] = N
     stage(run, "learn", inputs, params, [output], work)
 
 
-def _learn_sentencepiece(train: List[Path], output: Path, size: int) -> Report:
+def _learn_sentencepiece(train: list[Path], output: Path, size: int) -> Report:
     model = io.BytesIO()
     try:
         with _quiet():
@@ -82,7 +83,7 @@ def _learn_sentencepiece(train: List[Path], output: Path, size: int) -> Report:
     return {"pieces": pieces}
 
 
-def _sample(train: List[Path], most: int) -> Iterator[str]:
+def _sample(train: list[Path], most: int) -> Iterator[str]:
     """About `most` bytes of the two sides at the most, evenly spaced: every k-th pair."""
     step = max(1, -(-sum(path.stat().st_size for path in train) // most))
     for path in train:
@@ -92,7 +93,7 @@ def _sample(train: List[Path], most: int) -> Iterator[str]:
                     yield line.rstrip("\n")
 
 
-def _learn_bpe(train: List[Path], output: Path, merges: int, workers: int) -> Report:
+def _learn_bpe(train: list[Path], output: Path, merges: int, workers: int) -> Report:
     counts: Counter = Counter()
     for path in train:
         for block in map_blocks([path], _count_words, workers=workers, title="count words"):
@@ -104,7 +105,7 @@ def _learn_bpe(train: List[Path], output: Path, merges: int, workers: int) -> Re
     return {"words": len(counts), "words_used": len(most)}
 
 
-def _count_words(_: None, lines: List[str]) -> Counter:
+def _count_words(_: None, lines: list[str]) -> Counter:
     # As subword-nmt counts: split at spaces only.
     return Counter(word for line in lines for word in line.strip("\r\n ").split(" ") if word)
 
@@ -137,9 +138,9 @@ def _segment_split(
     split: str,
     kind: str,
     model: Path,
-    rule: Optional[Tuple[int, int, float]],
+    rule: tuple[int, int, float] | None,
     partial: Callable[[Path], Path],
-) -> Dict[str, int]:
+) -> dict[str, int]:
     read = kept = 0
     outputs = [partial(path) for path in run.texts("segmented", split)]
     with contextlib.ExitStack() as stack:
@@ -161,7 +162,7 @@ def _segment_split(
     return {"read": read, "cleaned": read - kept, "kept": kept}
 
 
-def _segmenter(kind: str, model: Path, rule: Any) -> Tuple[Callable[[List[str]], List[str]], Any]:
+def _segmenter(kind: str, model: Path, rule: Any) -> tuple[Callable[[list[str]], list[str]], Any]:
     if kind == "bpe":
         bpe = _load_bpe(model)
         return (lambda lines: [bpe.process_line(line) for line in lines]), rule
@@ -170,8 +171,8 @@ def _segmenter(kind: str, model: Path, rule: Any) -> Tuple[Callable[[List[str]],
 
 
 def _segment_block(
-    state: Any, left: List[str], right: List[str]
-) -> Tuple[int, List[str], List[str]]:
+    state: Any, left: list[str], right: list[str]
+) -> tuple[int, list[str], list[str]]:
     encode, rule = state
     pairs = list(zip(encode(left), encode(right)))
     if rule:

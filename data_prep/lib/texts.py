@@ -6,9 +6,10 @@ import gzip
 import hashlib
 import lzma
 import zlib
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import BinaryIO, Dict, Iterator, Optional, Sequence, Tuple
+from typing import BinaryIO
 
 from .errors import PrepError
 
@@ -35,7 +36,7 @@ def one_line_errors(path: Path) -> Iterator[None]:
         raise PrepError(f"{path}: cannot be read ({error.strerror}); check the path") from error
 
 
-def disk_full(error: OSError) -> Optional[str]:
+def disk_full(error: OSError) -> str | None:
     """The line for a full disk, a quota or a file-size limit; None for any other error."""
     if error.errno not in _FULL:
         return None
@@ -66,7 +67,7 @@ def read_lines(path: Path) -> Iterator[str]:
 
 def aligned(
     source: Iterator[str], target: Iterator[str], source_name: str, target_name: str
-) -> Iterator[Tuple[str, str]]:
+) -> Iterator[tuple[str, str]]:
     """Yield pairs of lines; a difference in length is an error with both counts."""
     pairs = zip_longest(source, target)
     for number, (left, right) in enumerate(pairs):
@@ -80,7 +81,7 @@ def aligned(
         yield left, right
 
 
-def find_text(folders: Sequence[Path], names: Sequence[str]) -> Optional[Path]:
+def find_text(folders: Sequence[Path], names: Sequence[str]) -> Path | None:
     """The first of `names`, plain, .gz or .xz, in the first of `folders` that has one."""
     for folder in folders:
         for name in names:
@@ -91,7 +92,7 @@ def find_text(folders: Sequence[Path], names: Sequence[str]) -> Optional[Path]:
     return None
 
 
-_HASHES: Dict[Tuple[str, int, int], str] = {}
+_HASHES: dict[tuple[str, int, int], str] = {}
 
 
 def sha256_of(path: Path) -> str:

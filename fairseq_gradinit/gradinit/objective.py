@@ -8,8 +8,9 @@ loss after them needs no second derivative.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ContextManager, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -174,7 +175,7 @@ def _detached(gradient: Gradient) -> Gradient:
     return [None if g is None else g.detach() for g in gradient]
 
 
-def _twice_differentiable() -> ContextManager[None]:
+def _twice_differentiable() -> contextlib.AbstractContextManager[None]:
     """Fused attention has no second derivative, on the CPU either."""
     try:
         from torch.nn.attention import SDPBackend, sdpa_kernel

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, List, Optional, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,8 @@ from torch import Tensor, nn
 from .blocks import Blocks
 
 LossFn = Callable[[Any], Tensor]
-Gradient = List[Optional[Tensor]]
-MakeOptimizer = Callable[[List[nn.Parameter]], torch.optim.Optimizer]
+Gradient = list[Tensor | None]
+MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
 
 class Walk:

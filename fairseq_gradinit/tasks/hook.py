@@ -8,7 +8,8 @@ updates. Earlier, a checkpoint would overwrite the scales; later, the stale mast
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from torch import nn
 

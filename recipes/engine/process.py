@@ -6,8 +6,8 @@ import ctypes
 import os
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
 
 from .errors import CellInterrupted
 

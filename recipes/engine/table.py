@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from typing import Iterable
+from collections.abc import Iterable
 
 from rich.table import Table
 

@@ -1,0 +1,14 @@
+"""What fairseq gains when it loads this package as its --user-dir."""
+
+import argparse
+
+import torch
+
+from . import tasks  # noqa: F401
+from .help import show_flags_in_help
+
+show_flags_in_help()
+
+# torch ≥ 2.6 loads checkpoints with weights_only=True; fairseq's hold an argparse.Namespace,
+# which carries nothing that runs.
+torch.serialization.add_safe_globals([argparse.Namespace])

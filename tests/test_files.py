@@ -1,0 +1,127 @@
+"""files.py: whole or absent, and read back only when right."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from fairseq_gradinit import files
+
+
+class Shape(msgspec.Struct):
+    name: str
+    sizes: list[float]
+
+
+WRONG = {
+    "null": b"null",
+    "list": b"[]",
+    "empty object": b"{}",
+    "empty": b"",
+    "truncated": b'{"name": "a"',
+    "not UTF-8": b'{"name": "\xff", "sizes": []}',
+    "NaN": b'{"name": "a", "sizes": [NaN]}',
+    "too large a float": b'{"name": "a", "sizes": [1e400]}',
+    "400 digits": b'{"name": "a", "sizes": [' + b"9" * 400 + b"]}",
+    "null in a list": b'{"name": "a", "sizes": [null]}',
+    "deep": b'{"other": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+}
+
+
+@pytest.mark.parametrize("content", WRONG.values(), ids=WRONG.keys())
+def test_what_was_not_written_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "shape.json"
+    path.write_bytes(content)
+    with pytest.raises(files.FileError, match=r"shape\.json: .*; learn it again") as refused:
+        files.read_json(path, Shape, "learn it again")
+    assert "\n" not in str(refused.value)
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "shape.json"
+    files.write_json(path, Shape("ö", [1.5]))
+    assert files.read_json(path, Shape) == Shape("ö", [1.5])
+    assert os.listdir(path.parent) == ["shape.json"]
+
+
+def test_numbers_that_json_cannot_say_become_null(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "x.json", {"a": [float("nan"), 1.0], "b": float("inf")})
+    assert files.read_json(tmp_path / "x.json", dict) == {"a": [None, 1.0], "b": None}
+
+
+def test_an_error_while_writing_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "kept"
+    files.write_text(path, "old")
+    with pytest.raises(RuntimeError), files.replacing(path) as file:
+        file.write("half")
+        raise RuntimeError
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["kept"]
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(files.FileError, match="cannot be written"):
+        files.write_text(tmp_path / "file" / "below", "text")
+
+
+def test_an_unfinished_last_line_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_text('{"a": 1}\n{"a": 2}\n{"a":')
+    assert files.read_json_lines(path, dict) == [{"a": 1}, {"a": 2}]
+    path.write_text('{"a": 1}\nnull\n')
+    with pytest.raises(files.FileError, match="line 2"):
+        files.read_json_lines(path, dict)
+
+
+def test_a_pipe_or_a_huge_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(files.FileError, match="not a regular file"):
+        files.read_bytes(tmp_path / "pipe")
+    with pytest.raises(files.FileError, match="not a regular file"):
+        files.read_bytes(Path("/dev/zero"))
+    (tmp_path / "large").write_bytes(b"x" * 11)
+    with pytest.raises(files.FileError, match="larger"):
+        files.read_bytes(tmp_path / "large", largest=10)
+
+
+@pytest.mark.parametrize("name", ["../precious", "/etc/passwd", "link/x", "a/../../b"])
+def test_no_name_leads_out_of_its_folder(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "link").symlink_to(tmp_path)
+    with pytest.raises(files.FileError, match="outside"):
+        files.inside(folder, name)
+    assert files.inside(folder, "a/b") == folder / "a" / "b"
+
+
+def test_a_lock_is_held_once_and_released(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "lock"):
+        with files.locked(path) as first, files.locked(path) as second:
+            assert first is not None and second is None and files.is_locked(path)
+        assert not files.is_locked(path)
+
+
+def test_a_file_system_without_locks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_flock(*_: object) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(files.fcntl, "flock", no_flock)
+    with (
+        pytest.raises(files.FileError, match=f"{tmp_path}: its file system has no locks"),
+        files.locked(tmp_path / "lock"),
+    ):
+        pass
+
+
+def test_reading_files_loads_neither_torch_nor_fairseq() -> None:
+    code = (
+        "import sys, fairseq_gradinit.files; assert not {'torch', 'fairseq'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
