@@ -77,6 +77,24 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, text + "\n")
 
 
+def append_json_line(path: Path, value: Any) -> None:
+    """Adds a line to a JSON Lines file; NaN and infinity become null. A link is not followed.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    line = json.dumps(finite(msgspec.to_builtins(value)), ensure_ascii=False) + "\n"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(os.open(path, flags, 0o644), "a", encoding="utf-8") as file:
+            file.write(line)
+    except OSError as error:
+        raise FileError(
+            f"{path}: cannot be written ({error.strerror}); give a writable folder with room in it"
+        ) from error
+
+
 def finite(value: Any) -> Any:
     """`value` with None for each number that JSON cannot say."""
     if isinstance(value, float) and not math.isfinite(value):

@@ -1,0 +1,146 @@
+"""Does a fairseq model read its source? What the source is worth to it, and token spread.
+
+A translation model can lower its loss for a long time as a language model that looks at nothing
+but its own words; the loss does not tell. What tells is how much it loses when every sentence is
+given another one's source, and whether its states still differ from token to token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import torch
+from fairseq import utils
+from torch import Tensor, nn
+
+from .gradinit.measures import token_spread
+
+READS = 0.05  # nats per token that the source is worth to a model that has begun to read it
+COLLAPSED = 1e-3  # a token spread below it hardly ever comes back
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """What some samples tell of a model; None where there is nothing to measure.
+
+    Attributes:
+        loss: negative log-likelihood of the targets, nats per token, no label smoothing.
+        source_worth: the same with other sentences' sources, minus `loss`; None for a language
+            model.
+        encoder_spread, decoder_spread: token spread ρ of the last states, as `token_spread`.
+    """
+
+    loss: float
+    source_worth: float | None
+    encoder_spread: float | None
+    decoder_spread: float | None
+
+    @property
+    def collapsed(self) -> bool:
+        """The states of encoder or decoder are the same for every token."""
+        spreads = (self.encoder_spread, self.decoder_spread)
+        # A spread that is not a number is none.
+        return any(spread is not None and not spread >= COLLAPSED for spread in spreads)
+
+    @property
+    def reads(self) -> bool:
+        """The source is worth something; for a language model: the states have not collapsed."""
+        if self.source_worth is None:
+            return not self.collapsed
+        return self.source_worth >= READS and not self.collapsed
+
+
+def reading(model: nn.Module, samples: Iterable[Any]) -> Reading:
+    """Measures `model` on fairseq samples, in eval mode and without a trace of having done so.
+
+    Two forward passes a sample, one for a language model. Draws no random number.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    total = swapped_total = tokens = 0.0
+    swaps = 0
+    encoder: list[Tensor] = []
+    decoder: list[Tensor] = []
+    try:
+        model.eval()
+        with torch.no_grad():
+            for sample in samples:
+                sample = _on_device(model, sample)
+                nll, count = _nll(model, sample, encoder, decoder)
+                total, tokens = total + nll, tokens + count
+                if (other := swapped(sample)) is not None:
+                    swapped_total += _nll(model, other)[0] - nll
+                    swaps += count
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    return Reading(
+        total / tokens,
+        swapped_total / swaps if swaps else None,
+        token_spread(torch.cat(encoder)) if encoder else None,
+        token_spread(torch.cat(decoder)) if decoder else None,
+    )
+
+
+def swapped(sample: Any) -> Any | None:
+    """The sample with each sentence's source moved on to the next sentence; None where there is
+    no source, or but one sentence."""
+    given = sample["net_input"]
+    if "prev_output_tokens" not in given or len(given["src_tokens"]) < 2:
+        return None
+    moved = {key: given[key].roll(1, 0) for key in ("src_tokens", "src_lengths") if key in given}
+    return {**sample, "net_input": {**given, **moved}}
+
+
+def _nll(
+    model: nn.Module, sample: Any, encoder: list[Tensor] | None = None, decoder: Any = None
+) -> tuple[float, int]:
+    """Summed negative log-likelihood and number of target tokens; appends states of tokens."""
+    states: dict[str, Any] = {}
+    handles = []
+    for name in ("encoder", "decoder"):
+        part = getattr(model, name, None)
+        if encoder is not None and isinstance(part, nn.Module):
+            # Bound now: the loop moves on before the hook is called.
+            handles.append(part.register_forward_hook(lambda *a, n=name: states.update({n: a[2]})))
+    try:
+        output = model(**sample["net_input"])
+    finally:
+        for handle in handles:
+            handle.remove()
+    target = sample["target"]
+    kept = target.ne(_padding(model))
+    log_p = model.get_normalized_probs(output, log_probs=True, sample=sample)
+    log_p = log_p.view(*target.shape, -1).float()
+    nll = -log_p.gather(-1, target.unsqueeze(-1)).squeeze(-1)[kept].sum()
+    if encoder is not None:
+        encoder.extend(_encoder_states(states.get("encoder")))
+        decoder.extend(_decoder_states(states.get("decoder"), kept))
+    return float(nll), int(kept.sum())
+
+
+def _encoder_states(given: Any) -> list[Tensor]:
+    """[tokens, width] of fairseq's usual encoder output, padding left out; none of any other."""
+    if not isinstance(given, dict) or not given.get("encoder_out"):
+        return []
+    states = given["encoder_out"][0].transpose(0, 1)  # [sentences, length, width]
+    padding = given.get("encoder_padding_mask")
+    return [states[~padding[0].bool()] if padding else states.flatten(0, 1)]
+
+
+def _decoder_states(given: Any, kept: Tensor) -> list[Tensor]:
+    extra = given[1] if isinstance(given, tuple) and len(given) > 1 else None
+    if not isinstance(extra, dict) or not extra.get("inner_states"):
+        return []
+    states = extra["inner_states"][-1].transpose(0, 1)  # [sentences, length, width]
+    return [states[kept]] if states.shape[:2] == kept.shape else []
+
+
+def _padding(model: nn.Module) -> int:
+    dictionary = getattr(getattr(model, "decoder", model), "dictionary", None)
+    return dictionary.pad() if dictionary is not None else 1
+
+
+def _on_device(model: nn.Module, sample: Any) -> Any:
+    device = next(model.parameters()).device
+    return utils.move_to_cuda(sample, device=device) if device.type == "cuda" else sample
