@@ -5,7 +5,7 @@ import argparse
 import torch
 
 from . import tasks  # noqa: F401
-from .help import show_flags_in_help
+from .flags import show_flags_in_help
 
 show_flags_in_help()
 

@@ -1,108 +1,140 @@
-"""scales.json and iterations.jsonl: written whole or not at all, checked when read."""
+"""scales.json and iterations.jsonl: written whole or line by line, checked when read."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any, Literal
 
+from msgspec import Meta, Struct
+
+from .files import FileError, finite, read_json, write_json
 from .gradinit import Block, GradInitError, Iteration, LearnedScales
+from .gradinit.trial import Trial
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
+LARGEST_SCALE = 1e6  # no search goes there, and a greater one leaves nothing of a model
+
+Size = Annotated[int, Meta(ge=0)]
+Norm = Annotated[float, Meta(ge=0)]
 
 
-def write_scales(path: Path, learned: LearnedScales, about: dict[str, Any]) -> None:
-    """Writes the learned scales with what made them, in one atomic step.
+class BlockRecord(Struct):
+    """A parameter tensor and its scale; norms are ‖θ‖₂ before and after."""
 
-    about: whatever a reader needs to repeat it: config, seed, versions.
+    name: str
+    shape: list[Size]
+    scale: Annotated[float, Meta(ge=0, le=LARGEST_SCALE)]
+    norm_before: Norm
+    norm_after: Norm = 0.0
+    aliases: list[str] = []
+    kind: str = ""
+    in_encoder: bool = False
 
-    Raises:
-        GradInitError: the folder cannot be written.
+
+class TrialRecord(Struct):
+    """`gradinit.trial.Trial`, None for what was not finite, and its verdict."""
+
+    learning_rate: float
+    first_loss: float | None
+    last_loss: float | None
+    token_spread: float | None
+    trains: bool
+
+
+class Prediction(Struct):
+    """Whether training is predicted to go well at η, and the highest learning rate of those tried
+    at which it is (None: at none)."""
+
+    trains: bool
+    highest_learning_rate: float | None
+    trials: list[TrialRecord]
+
+
+class ScalesRecord(Struct):
+    """scales.json.
+
+    config: the settings, and what the run gave to them.
+    made_from: what else decides which scales are learned, see `identity`.
     """
+
+    format: Literal[1]
+    config: dict[str, Any]
+    blocks: Annotated[list[BlockRecord], Meta(min_length=1)]
+    seed: int = 1
+    versions: dict[str, str] = {}
+    made_from: dict[str, Any] = {}
+    iterations: int = 0
+    stop_reason: str = ""
+    seconds: float = 0.0
+    prediction: Prediction | None = None
+
+
+def record_of(learned: LearnedScales, about: dict[str, Any]) -> ScalesRecord:
+    """What is written of a search; `about`: config, made_from, seed and versions."""
     columns = zip(learned.blocks, learned.scales, learned.norms_before, learned.norms_after)
     blocks = [
-        {**asdict(block), "scale": scale, "norm_before": before, "norm_after": after}
+        BlockRecord(**asdict(block), scale=scale, norm_before=before, norm_after=after)
         for block, scale, before, after in columns
     ]
     outcome = {name: getattr(learned, name) for name in ("iterations", "stop_reason", "seconds")}
-    text = json.dumps({"format": FORMAT, **about, **outcome, "blocks": blocks}, indent=1)
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise GradInitError(
-            f"--save-dir: cannot write {path} ({error.strerror}); give a writable folder with "
-            "room in it"
-        ) from error
+    return ScalesRecord(format=FORMAT, blocks=blocks, **about, **outcome)
 
 
-def read_scales(path: Path) -> dict[str, Any]:
+def predicted(trials: Sequence[Trial], learning_rate: float) -> Prediction:
+    """What the trials, those at `learning_rate` first, predict for it."""
+    decisive = [trial for trial in trials if trial.learning_rate == learning_rate][-1]
+    highest = trials[-1].learning_rate if trials[-1].trains else None
+    return Prediction(
+        decisive.trains,
+        highest,
+        [TrialRecord(**finite(asdict(trial)), trains=trial.trains) for trial in trials],
+    )
+
+
+def write_scales(path: Path, record: ScalesRecord) -> None:
+    """Writes scales.json, whole or not at all. Raises: GradInitError."""
+    with _naming("--save-dir"):
+        write_json(path, record)
+
+
+def read_scales(path: Path) -> ScalesRecord:
     """The content of a scales.json.
 
     Raises:
         GradInitError: it is missing, or not what `write_scales` writes.
     """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise GradInitError(
-            f"--gradinit-scales: cannot read {path} ({error.strerror}); give the scales.json of "
-            "an earlier run (SAVE_DIR/gradinit/scales.json)"
-        ) from error
-    except ValueError as error:
-        raise GradInitError(
-            f"--gradinit-scales: {path} is not JSON ({error}); learn the scales again"
-        ) from error
-    blocks = record.get("blocks") if isinstance(record, dict) else None
-    if not isinstance(blocks, list) or not blocks or record.get("format") != FORMAT:
-        raise GradInitError(
-            f"--gradinit-scales: {path} is not a scales.json of format {FORMAT}; give one that "
-            "this version has written"
-        )
-    for block in blocks:
-        if not _is_block(block):
-            raise GradInitError(
-                f"--gradinit-scales: {path} holds a block without name, shape, norm and scale "
-                f"({str(block)[:80]}); learn the scales again"
-            )
-    return record
+    with _naming("--gradinit-scales"):
+        remedy = "give the scales.json of an earlier run (SAVE_DIR/gradinit/scales.json)"
+        record = read_json(path, ScalesRecord, remedy)
+        names = Counter(block.name for block in record.blocks)
+        twice = [name for name, count in names.items() if count > 1]
+        if twice:
+            raise FileError(f"{path}: holds block {twice[0]} twice; {remedy}")
+        if not any(block.scale for block in record.blocks):
+            raise FileError(f"{path}: all its scales are 0; {remedy}")
+        return record
 
 
-def _is_block(block: Any) -> bool:
-    if not (isinstance(block, dict) and isinstance(block.get("name"), str)):
-        return False
-    numbers = [block.get("scale"), block.get("norm_before")]
-    return isinstance(block.get("shape"), list) and all(
-        isinstance(x, (int, float)) and math.isfinite(x) and x >= 0 for x in numbers
-    )
-
-
-def matching(path: Path, record: dict[str, Any], blocks: Sequence[Block]) -> list[dict[str, Any]]:
+def matching(path: Path, record: ScalesRecord, blocks: Sequence[Block]) -> list[BlockRecord]:
     """The blocks of `record` in the order of the model's `blocks`.
 
     Raises:
         GradInitError: it was learned on another model; says which blocks differ.
     """
-    found = {block["name"]: block for block in record["blocks"]}
+    found = {block.name: block for block in record.blocks}
     wanted = {block.name: block.shape for block in blocks}
     differing = [f"{name} is not in the file" for name in wanted if name not in found]
     differing += [f"{name} is not in the model" for name in found if name not in wanted]
     differing += [
-        f"{name} is {tuple(found[name]['shape'])} in the file, {shape} in the model"
+        f"{name} is {tuple(found[name].shape)} in the file, {shape} in the model"
         for name, shape in wanted.items()
-        if name in found and tuple(found[name]["shape"]) != shape
+        if name in found and tuple(found[name].shape) != shape
     ]
     if differing:
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
@@ -116,29 +148,41 @@ def matching(path: Path, record: dict[str, Any], blocks: Sequence[Block]) -> lis
 class IterationLog:
     """iterations.jsonl, a line per iteration as it is done, so that a killed run leaves its own.
 
+    A new file: a link in its place is replaced, and what it points at stays.
+
     Raises:
         GradInitError: the folder cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
-        try:
+        self._path = path
+        with _naming("--save-dir", path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: IO[str] = open(path, "w", encoding="utf-8")  # noqa: SIM115
-        except OSError as error:
-            raise GradInitError(
-                f"--save-dir: cannot write {path} ({error.strerror}); give a writable folder"
-            ) from error
+            path.unlink(missing_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._file: IO[str] = open(os.open(path, flags, 0o666), "w", encoding="utf-8")  # noqa: SIM115
 
     def __enter__(self) -> IterationLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # said by `write`, which flushes
+            self._file.close()
 
     def write(self, record: Iteration) -> None:
         """Appends one line; NaN (no look-ahead) or infinity becomes null: JSON has neither."""
-        line = {
-            name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in asdict(record).items()
-        }
-        print(json.dumps(line), file=self._file, flush=True)
+        with _naming("--save-dir", self._path):
+            print(json.dumps(finite(asdict(record))), file=self._file, flush=True)
+
+
+@contextlib.contextmanager
+def _naming(flag: str, path: Path | None = None) -> Iterator[None]:
+    try:
+        yield
+    except FileError as error:
+        raise GradInitError(f"{flag}: {error}") from error
+    except OSError as error:
+        raise GradInitError(
+            f"{flag}: {path}: cannot be written ({error.strerror}); give a writable folder with "
+            "room in it"
+        ) from error

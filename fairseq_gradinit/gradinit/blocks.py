@@ -8,16 +8,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from .encoders import encoders
 from .errors import GradInitError
-from .settings import Settings
 
 EMBEDDING, LAYER_NORM, BIAS, WEIGHT = "embedding", "layer_norm", "bias", "weight"
 BRANCH_OUTPUT = "branch_output"
 # The last projection of an attention or feed-forward branch, as fairseq, torch and Hugging Face
 # name it: what it gives is added to the residual stream.
-BRANCH_OUTPUTS = frozenset({"out_proj", "fc2", "linear2", "o_proj", "down_proj", "c_proj"})
-MEASURED_BRANCHES = 30  # six layers a side, on which `Settings.max_change` was chosen
-ENCODER = "encoder."  # what fairseq's names of an encoder's parameters start with
+BRANCH_OUTPUTS = frozenset(
+    {"out_proj", "fc2", "linear2", "o_proj", "down_proj", "c_proj", "o", "wo"}
+)
+NORMS = ("LayerNorm", "RMSNorm")  # how the classes of norms without `normalized_shape` end
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,14 @@ class Block:
 
     kind: `embedding`, `layer_norm`, `bias`, `branch_output` (the matrix whose product is added
     to the residual stream, told by its module's name) or `weight` (any other).
+    in_encoder: it belongs to the encoder of an encoder–decoder, see `encoders`.
     """
 
     name: str
     aliases: tuple[str, ...]
     kind: str
     shape: tuple[int, ...]
+    in_encoder: bool = False
 
 
 class Blocks:
@@ -48,55 +51,19 @@ class Blocks:
         self.blocks, self.parameters = _collect(model)
         if not self.parameters:
             raise GradInitError(
-                f"--gradinit: {type(model).__name__} has no trainable floating-point parameter; "
-                "leave the flag out for this model"
+                f"{type(model).__name__} has no trainable floating-point parameter; there is "
+                "nothing that GradInit could scale"
             )
         self.theta0 = [parameter.detach().clone() for parameter in self.parameters]
 
     def __len__(self) -> int:
         return len(self.blocks)
 
-    def start(self, settings: Settings) -> Tensor:
-        """Where the scales start: `branch_scale` for branch outputs, `encoder_scale` for the
-        encoder's other matrices, 1 for the rest. 1 for all where nothing is to be learned or the
-        model has no branches between LayerNorms. [blocks]
-        """
-        scales = torch.ones(len(self), dtype=torch.float64)
-        if settings.iters > 0 and has_branches(self.blocks):
-            for index, block in enumerate(self.blocks):
-                if block.kind == BRANCH_OUTPUT:
-                    scales[index] = settings.branch_scale
-                elif block.kind == WEIGHT and block.name.startswith(ENCODER):
-                    scales[index] = settings.encoder_scale
-        return scales
-
-    def bounds(self, settings: Settings) -> tuple[Tensor, Tensor]:
-        """Lower and upper bound of each scale, two vectors [blocks].
-
-        A bias may shrink to 0 where α is learned itself; its logarithm stops at `min_scale`.
-        """
-        start, room = self.start(settings), self.room(settings)
-        bias_floor = settings.min_scale if settings.log_space else 0.0
-        floors = {
-            BIAS: bias_floor,
-            EMBEDDING: max(settings.min_scale, settings.min_embedding_scale),
-        }
-        lower = [floors.get(b.kind, settings.min_scale) for b in self.blocks]
-        upper = [
-            settings.max_layernorm_scale if b.kind == LAYER_NORM else settings.max_scale
-            for b in self.blocks
-        ]
-        return (
-            torch.maximum(torch.tensor(lower).to(start), start / room),
-            torch.minimum(torch.tensor(upper).to(start), start * room),
-        )
-
-    def room(self, settings: Settings) -> float:
-        """The factor within which a scale stays of its start: r, and r^(30/n) for n > 30 residual
-        branches, where changes of one kind multiply from layer to layer.
-        """
-        branches = sum(block.kind == BRANCH_OUTPUT for block in self.blocks)
-        return settings.max_change ** (MEASURED_BRANCHES / max(MEASURED_BRANCHES, branches))
+    @property
+    def has_branches(self) -> bool:
+        """Residual branches known by name, and LayerNorms for their growth to divide tokens by: a
+        Transformer. The `fc2` of a convolutional model without LayerNorm is no such branch."""
+        return {BRANCH_OUTPUT, LAYER_NORM} <= {block.kind for block in self.blocks}
 
     @torch.no_grad()
     def write(self, scales: Tensor) -> None:
@@ -131,12 +98,6 @@ class Blocks:
         return torch.stack([p.detach().float().norm() for p in self.parameters]).tolist()
 
 
-def has_branches(blocks: Sequence[Block]) -> bool:
-    """Residual branches known by name, and LayerNorms for their growth to divide tokens by: a
-    Transformer. The `fc2` of a convolutional model without LayerNorm is no such branch."""
-    return {BRANCH_OUTPUT, LAYER_NORM} <= {block.kind for block in blocks}
-
-
 def _collect(model: nn.Module) -> tuple[list[Block], list[nn.Parameter]]:
     names: dict[nn.Parameter, list[str]] = {}
     kinds: dict[nn.Parameter, str] = {}
@@ -146,8 +107,15 @@ def _collect(model: nn.Module) -> tuple[list[Block], list[nn.Parameter]]:
                 names.setdefault(parameter, []).append(f"{prefix}.{local}" if prefix else local)
                 # An output projection tied to an embedding is the embedding.
                 kinds.setdefault(parameter, _kind(prefix, module, local, parameter))
+    inside = tuple(f"{name}." for name in encoders(model))
     blocks = [
-        Block(name, tuple(aliases), kinds[parameter], tuple(parameter.shape))
+        Block(
+            name,
+            tuple(aliases),
+            kinds[parameter],
+            tuple(parameter.shape),
+            name.startswith(inside),
+        )
         for parameter, (name, *aliases) in names.items()
     ]
     return blocks, list(names)
@@ -156,7 +124,8 @@ def _collect(model: nn.Module) -> tuple[list[Block], list[nn.Parameter]]:
 def _kind(prefix: str, module: nn.Module, local: str, parameter: nn.Parameter) -> str:
     if parameter.dim() <= 1 and (local.startswith("bias") or local.endswith("_bias")):
         return BIAS
-    if hasattr(module, "normalized_shape"):  # LayerNorm, its fused kin and RMSNorm
+    # LayerNorm, its fused kin and RMSNorm; Hugging Face's own have no shape to tell them by.
+    if hasattr(module, "normalized_shape") or type(module).__name__.endswith(NORMS):
         return LAYER_NORM
     if isinstance(module, nn.Embedding):
         return EMBEDDING

@@ -1,45 +1,32 @@
-"""The loop: learn one scale per parameter tensor (Zhu et al. 2021, Algorithm 1, and its
-multi-step extension)."""
+"""Borrow the model, run one of the two algorithms, stop, put back."""
 
 from __future__ import annotations
 
-import itertools
-import math
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .blocks import Block, Blocks
-from .errors import GradInitError
-from .first_step import FirstStep
-from .isolation import borrowed
-from .objective import LOOKAHEAD, Objective, Step
-from .scale_adam import ScaleAdam
+from .borrowed import borrowed
+from .gradient import LossFn, MakeOptimizer
+from .iteration import Iteration, endless
+from .multistep import multistep
+from .paper import FirstStep, paper
+from .scales import Scales, bounds, starting_scales
 from .settings import Settings
-from .settled import Settled
-from .walk import LossFn, MakeOptimizer
-
-
-@dataclass(frozen=True)
-class Iteration:
-    """One line of the record; losses in nats per token, `lookahead_loss` NaN where there was no
-    look-ahead or where it overflowed."""
-
-    iteration: int
-    branch: str
-    loss: float
-    lookahead_loss: float
-    gradient_norm: float
-    seconds: float
 
 
 @dataclass(frozen=True)
 class LearnedScales:
-    """The scales now in force in the model, in the order of `blocks`; norms are ‖θ_m‖₂."""
+    """The scales now in force in the model, in the order of `blocks`; norms are ‖θ_m‖₂.
+
+    stop_reason: `iterations` (all were done) or `stopped` (whoever ran them stopped before).
+    """
 
     blocks: list[Block]
     scales: list[float]
@@ -56,8 +43,6 @@ def learn_scales(
     batches: Iterable[Any],
     settings: Settings,
     make_optimizer: MakeOptimizer | None = None,
-    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
-    on_iteration: Callable[[Iteration], None] = lambda iteration: None,
 ) -> LearnedScales:
     """Scales each parameter tensor of `model` so that training at η starts well.
 
@@ -67,60 +52,104 @@ def learn_scales(
     Args:
         model: any module; its trainable floating-point parameters are scaled.
         loss_fn: a batch to its scalar loss per token, as in training, computed with `model`.
-        batches: drawn K + 1 an iteration. For the paper's objective S and S̃ in turn.
+        batches: a DataLoader, a list or anything else that can be read more than once goes round
+            when it ends; an iterator must hold K + 1 an iteration. For the paper's objective S and
+            S̃ in turn.
         settings: see `Settings`.
         make_optimizer: the training optimizer over given parameters, at learning rate η, for
             the multi-step look-ahead. By default `torch.optim.AdamW` or `SGD` with momentum 0.9.
-        progress: wraps the iterations, as a progress bar does.
-        on_iteration: called with each record.
 
     Raises:
         GradInitError: a loss, gradient or scale is not finite (which block, which iteration);
             the batches ran out; the model has nothing to scale.
     """
-    started = time.monotonic()
-    with borrowed(model):
-        blocks = Blocks(model)
-        norms_before = blocks.norms()
-        adam = ScaleAdam(
-            blocks.start(settings),
-            *blocks.bounds(settings),
-            settings.lr,
-            settings.betas,
-            settings.log_space,
-        )
-        objective = Objective(
-            blocks, loss_fn, settings, make_optimizer or default_optimizer(settings)
-        )
-        blocks.write(adam.scales)
-        supply = iter(batches)
-        settled = Settled(settings.min_scale)
-        done, stop_reason = 0, "iterations"
-        try:
-            for index in progress(range(settings.iters)):
-                start = time.monotonic()
-                step = objective(adam.scales, _draw(supply, settings.lookahead + 1, index))
-                record = _record(index, step, start)
-                _check_finite(blocks, step, record)
-                on_iteration(record)
-                adam.step(step.scale_gradient.cpu(), step.branch)
-                blocks.write(adam.scales)
-                done = index + 1
-                if settled.update(adam.scales, record.lookahead_loss) and settings.early_stop:
-                    stop_reason = "settled"
-                    break
-        except BaseException:
-            blocks.write(torch.ones_like(adam.scales))
-            raise
-        return LearnedScales(
-            blocks.blocks,
-            adam.scales.tolist(),
-            norms_before,
-            blocks.norms(),
-            done,
-            stop_reason,
-            time.monotonic() - started,
-        )
+    with Search(model, loss_fn, batches, settings, make_optimizer) as search:
+        for _ in search:
+            pass
+    return search.learned
+
+
+class Search:
+    """`learn_scales` an iteration at a time, for whoever wants to watch, record or stop it:
+
+        with Search(model, loss_fn, batches, settings) as search:
+            for iteration in search:
+                print(iteration)
+        print(search.learned.scales)
+
+    The model is borrowed until the block ends, and then as `learn_scales` leaves it; leaving the
+    loop early stops the search.
+
+    Args:
+        start: the scales before the first iteration, [blocks] float64, from the blocks and the
+            settings; measured on the borrowed model, if it likes.
+        Others as for `learn_scales`, which also says what is raised.
+    """
+
+    learned: LearnedScales
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss_fn: LossFn,
+        batches: Iterable[Any],
+        settings: Settings,
+        make_optimizer: MakeOptimizer | None = None,
+        start: Callable[[Blocks, Settings], Tensor] = starting_scales,
+    ) -> None:
+        self.model, self.loss_fn, self.batches, self.settings = model, loss_fn, batches, settings
+        self.make_optimizer = make_optimizer or default_optimizer(settings)
+        self.start = start
+        self.done = 0
+
+    def __enter__(self) -> Search:
+        self._started = time.monotonic()
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(borrowed(self.model))
+            self._blocks = blocks = Blocks(self.model)
+            self._norms_before = blocks.norms()
+            try:
+                start = self.start(blocks, self.settings)
+            except BaseException:
+                blocks.write(torch.ones(len(blocks)))
+                raise
+            self._scales = Scales(start, *bounds(blocks, start, self.settings), self.settings)
+            blocks.write(start)
+            self._borrowed = stack.pop_all()
+        return self
+
+    def __len__(self) -> int:
+        """The iterations, if nobody stops it."""
+        return self.settings.iters
+
+    def __iter__(self) -> Iterator[Iteration]:
+        algorithm = paper if self.settings.preset == "paper" else multistep
+        supply = endless(self.batches)
+        for iteration in algorithm(
+            self._blocks,
+            self._scales,
+            self.loss_fn,
+            supply,
+            self.settings,
+            self.make_optimizer,
+        ):
+            self.done += 1
+            yield iteration
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        with self._borrowed:
+            blocks, scales = self._blocks, self._scales.values
+            blocks.write(scales if error is None else torch.ones_like(scales))
+            if error is None:
+                self.learned = LearnedScales(
+                    blocks.blocks,
+                    scales.tolist(),
+                    self._norms_before,
+                    blocks.norms(),
+                    self.done,
+                    "iterations" if self.done >= self.settings.iters else "stopped",
+                    time.monotonic() - self._started,
+                )
 
 
 def default_optimizer(settings: Settings) -> MakeOptimizer:
@@ -133,34 +162,3 @@ def default_optimizer(settings: Settings) -> MakeOptimizer:
             params, lr=settings.eta, betas=(0.9, 0.98), weight_decay=decay
         )
     return lambda params: torch.optim.SGD(params, lr=settings.eta, momentum=0.9, weight_decay=decay)
-
-
-def _draw(supply: Iterator[Any], count: int, index: int) -> list[Any]:
-    drawn = list(itertools.islice(supply, count))
-    if len(drawn) < count:
-        raise GradInitError(
-            f"--gradinit-iters: the batches ran out in iteration {index}, which needs {count}; "
-            "give more data or fewer iterations"
-        )
-    return drawn
-
-
-def _record(index: int, step: Step, start: float) -> Iteration:
-    numbers = torch.stack([step.loss, step.lookahead_loss, step.gradient_norm])
-    loss, lookahead_loss, norm = numbers.tolist()  # waits for the device
-    return Iteration(index, step.branch, loss, lookahead_loss, norm, time.monotonic() - start)
-
-
-def _check_finite(blocks: Blocks, step: Step, record: Iteration) -> None:
-    found = {"loss": record.loss, "gradient norm": record.gradient_norm}
-    if step.branch == LOOKAHEAD:
-        found["loss after the look-ahead"] = record.lookahead_loss
-    bad = (~step.scale_gradient.isfinite()).nonzero().flatten().tolist()
-    found[f"∂/∂α in {len(bad)} blocks"] = math.nan if bad else 0.0
-    for quantity, value in found.items():
-        if not math.isfinite(value):
-            where = f"block {blocks.blocks[bad[0]].name}" if bad else "no block alone"
-            raise GradInitError(
-                f"GradInit iteration {record.iteration}, {where}: {quantity} is {value}; lower "
-                "--lr (or --gradinit-eta) or --gradinit-lookahead, and check the data"
-            )

@@ -5,6 +5,7 @@ from torch import nn
 from toy_models import ToyTransformer
 
 from fairseq_gradinit.gradinit import Blocks, Settings
+from fairseq_gradinit.gradinit.scales import starting_scales
 
 
 def kinds(model):
@@ -44,9 +45,12 @@ def test_only_branches_between_layernorms_start_turned_down():
             self.encoder = nn.ModuleDict({"fc1": nn.Linear(2, 2), "fc2": nn.Linear(2, 2)})
 
     settings = Settings.of("multistep", eta=1e-3)
-    assert set(Blocks(Convolutional()).start(settings).tolist()) == {1.0}
+    assert set(starting_scales(Blocks(Convolutional()), settings).tolist()) == {1.0}
     branches = (settings.branch_scale, settings.encoder_scale)
-    assert set(Blocks(ToyTransformer(seed=1)).start(settings).tolist()) == {1.0, *branches}
+    assert set(starting_scales(Blocks(ToyTransformer(seed=1)), settings).tolist()) == {
+        1.0,
+        *branches,
+    }
 
 
 def test_tied_tensors_are_one_block_with_aliases():

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from toy_models import ToyTransformer, random_batches
 
-from fairseq_gradinit.gradinit import Blocks, GradInitError, Settings, learn_scales
+from fairseq_gradinit.gradinit import Blocks, GradInitError, Search, Settings, learn_scales
+from fairseq_gradinit.gradinit.scales import bounds, greatest_change, starting_scales
 
 PRESETS = pytest.mark.parametrize("preset", ["paper", "multistep"])
 
@@ -20,16 +21,28 @@ def settings_of(preset, iters, **given):
     return Settings.of(preset, iters=iters, lookahead=lookahead, **given)
 
 
-def learn(model, settings, seed=0, **hooks):
+def learn(model, settings, seed=0):
     batches = random_batches(settings.iters * (settings.lookahead + 1), seed)
-    return learn_scales(model, model, batches, settings, **hooks)
+    return learn_scales(model, model, batches, settings)
+
+
+def iterations(model, settings, seed=0):
+    """The record of a whole search."""
+    batches = random_batches(settings.iters * (settings.lookahead + 1), seed)
+    with Search(model, model, batches, settings) as search:
+        return list(search)
 
 
 @PRESETS
-def test_zero_iterations_are_the_identity(preset):
+def test_zero_iterations_are_the_start(preset):
+    """Nothing is learned: from 1 everywhere that is the identity."""
+    at_start = learn(ToyTransformer(seed=1), settings_of(preset, iters=0))
+    settings = settings_of(preset, iters=0)
+    expected = starting_scales(Blocks(ToyTransformer(seed=1)), settings).tolist()
+    assert at_start.scales == expected and at_start.iterations == 0
     model = ToyTransformer(seed=1).float()
     before = copy.deepcopy(model.state_dict())
-    learned = learn(model, settings_of(preset, iters=0))
+    learned = learn(model, settings_of(preset, iters=0, branch_scale=1.0, encoder_scale=1.0))
     assert set(learned.scales) == {1.0}
     assert learned.norms_before == learned.norms_after
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
@@ -62,28 +75,20 @@ def test_branches_and_encoder_start_turned_down():
 @PRESETS
 @pytest.mark.parametrize("algorithm", ["adam", "sgd"])
 def test_learned_scales_lower_what_they_are_meant_to(preset, algorithm):
-    """The look-ahead loss on fresh batches falls; γ is respected at the end."""
+    """The look-ahead loss on fresh batches falls."""
     eta = {"adam": 0.01, "sgd": 0.1}[algorithm]
-    losses = []
-    learn(
-        ToyTransformer(seed=1),
-        settings_of(preset, 60, algorithm=algorithm, eta=eta, lr=0.02, gamma=1e6, max_change=3.0),
-        on_iteration=lambda record: losses.append(record.lookahead_loss),
+    settings = settings_of(
+        preset, 60, algorithm=algorithm, eta=eta, lr=0.02, gamma=1e6, max_change=3.0
     )
+    losses = [record.lookahead_loss for record in iterations(ToyTransformer(seed=1), settings)]
     assert np.mean(losses[-10:]) < np.mean(losses[:10]) - 0.05
 
 
 def test_constraint_brings_the_norm_under_its_bound():
-    norms = []
-    model = ToyTransformer(seed=1)
-    learn(model, settings_of("paper", 1), on_iteration=lambda r: norms.append(r.gradient_norm))
-    bound = 0.5 * norms[0]
-    norms.clear()
-    learn(
-        ToyTransformer(seed=1),
-        settings_of("paper", 120, gamma=bound, lr=0.01),
-        on_iteration=lambda record: norms.append(record.gradient_norm),
-    )
+    (first,) = iterations(ToyTransformer(seed=1), settings_of("paper", 1))
+    bound = 0.5 * first.gradient_norm
+    settings = settings_of("paper", 120, gamma=bound, lr=0.01)
+    norms = [record.gradient_norm for record in iterations(ToyTransformer(seed=1), settings)]
     assert np.mean(norms[:5]) > 1.5 * bound
     assert np.mean(norms[-10:]) < 1.1 * bound
 
@@ -183,25 +188,25 @@ def test_bounds_hold(log_space):
 def test_scales_stay_near_where_they_start():
     settings = settings_of("multistep", iters=12, lr=5.0, eta=1e-3, max_change=1.5)
     model = ToyTransformer(seed=1)
-    change = torch.tensor(learn(model, settings).scales) / Blocks(model).start(settings)
+    change = torch.tensor(learn(model, settings).scales) / starting_scales(Blocks(model), settings)
     assert change.min().item() == pytest.approx(1 / 1.5)
     assert change.max().item() == pytest.approx(1.5)
 
 
 @pytest.mark.parametrize("branches", [0, 5, 30, 31, 60, 90])
 @pytest.mark.parametrize("max_change", [1.0, 1.5, math.inf])
-def test_room_shrinks_with_depth(branches, max_change):
+def test_greatest_change_shrinks_with_depth(branches, max_change):
     """All branches together may change by what 30 may; fewer than 30 by less."""
     model = nn.ModuleDict({"norm": nn.LayerNorm(4)})
     model.update({f"layer{i}": nn.ModuleDict({"fc2": nn.Linear(4, 4)}) for i in range(branches)})
     blocks = Blocks(model)
     settings = settings_of("multistep", 5, max_change=max_change)
-    room = blocks.room(settings)
-    assert room ** max(branches, 30) == pytest.approx(max_change**30)
-    lower, upper = blocks.bounds(settings)
+    change = greatest_change(blocks, settings)
+    assert change ** max(branches, 30) == pytest.approx(max_change**30)
+    lower, upper = bounds(blocks, starting_scales(blocks, settings), settings)
     gain = [b.name for b in blocks.blocks].index("norm.weight")
-    assert upper[gain].item() == pytest.approx(min(room, settings.max_layernorm_scale))
-    assert lower[gain].item() == pytest.approx(max(1 / room, settings.min_scale))
+    assert upper[gain].item() == pytest.approx(min(change, settings.max_layernorm_scale))
+    assert lower[gain].item() == pytest.approx(max(1 / change, settings.min_scale))
 
 
 def test_embeddings_do_not_shrink():
@@ -212,7 +217,7 @@ def test_embeddings_do_not_shrink():
     ):
         settings = settings_of(preset, iters=12, lr=50.0, eta=1e-3, min_scale=0.25, **given)
         blocks = Blocks(ToyTransformer(seed=1))
-        lower, _ = blocks.bounds(settings)
+        lower, _ = bounds(blocks, starting_scales(blocks, settings), settings)
         floors = {b.kind: x for b, x in zip(blocks.blocks, lower.tolist())}
         assert floors["embedding"] == (1.0 if preset == "multistep" else 0.25)
         assert floors["layer_norm"] == (1 / 1.2 if preset == "multistep" else 0.25)
@@ -289,17 +294,16 @@ def test_not_finite_is_named_and_weights_come_back(at, how, says):
     with pytest.raises(GradInitError, match=says) as caught:
         settings = settings_of("multistep", iters=3, gamma=1e9)
         learn_scales(model, loss_fn, random_batches(12), settings)
-    assert "\n" not in str(caught.value) and "--lr" in str(caught.value)
+    assert "\n" not in str(caught.value) and "`eta`" in str(caught.value)
     assert "iteration" in str(caught.value)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
 def test_a_look_ahead_that_overflows_lowers_the_gradient_norm():
-    """At a learning rate beyond all reason every walk climbs; that is no error but a reason."""
-    records = []
+    """At a learning rate beyond all reason every look-ahead climbs; that is no error but a reason."""
     settings = settings_of("multistep", iters=40, algorithm="sgd", eta=1e4, gamma=None)
-    learn(ToyTransformer(seed=1), settings, on_iteration=records.append)
-    assert {record.branch for record in records} == {"constraint"}
+    records = iterations(ToyTransformer(seed=1), settings)
+    assert {record.step for record in records} == {"lower_norm"}
     norms = [record.gradient_norm for record in records]
     assert np.mean(norms[-5:]) < 0.8 * np.mean(norms[:5])
 
@@ -312,16 +316,60 @@ def test_model_without_parameters_is_refused():
 def test_too_few_batches_are_refused():
     with pytest.raises(GradInitError, match="ran out in iteration 1"):
         learn_scales(
-            model := ToyTransformer(seed=1), model, random_batches(3), settings_of("paper", 2)
+            model := ToyTransformer(seed=1),
+            model,
+            iter(random_batches(3)),
+            settings_of("paper", 2),
         )
+    with pytest.raises(GradInitError, match="ran out in iteration 0"):
+        learn_scales(model := ToyTransformer(seed=1), model, [], settings_of("paper", 2))
 
 
-def test_stops_once_settled_and_says_so():
-    """With no learning rate to speak of, everything has settled at once: 50 is the least."""
-    batch = random_batches(1)
-    settings = settings_of("paper", iters=200, lr=1e-12, gamma=1e9)
-    learned = learn_scales(model := ToyTransformer(seed=1), model, batch * 400, settings)
-    assert (learned.iterations, learned.stop_reason) == (50, "settled")
-    settings = settings_of("paper", iters=60, lr=1e-12, gamma=1e9, early_stop=False)
-    learned = learn_scales(model, model, batch * 400, settings)
-    assert (learned.iterations, learned.stop_reason) == (60, "iterations")
+def test_batches_that_can_be_read_again_go_round():
+    """A DataLoader is taken as it is: its second epoch is drawn when the first is through."""
+    settings = settings_of("multistep", iters=3)
+    batches = random_batches(5)
+    loader = torch.utils.data.DataLoader(batches, batch_size=None)
+    scales = [
+        learn_scales(model := ToyTransformer(seed=1), model, supply, settings).scales
+        for supply in (loader, batches, iter(batches + batches + batches))
+    ]
+    assert scales[0] == scales[1] == scales[2]
+
+
+def test_a_search_can_be_watched_and_stopped():
+    model = ToyTransformer(seed=1).train()
+    before = copy.deepcopy(model.state_dict())
+    with Search(model, model, random_batches(4), settings_of("multistep", iters=30)) as search:
+        assert len(search) == 30
+        for record in search:
+            if record.iteration == 2:
+                break
+    learned = search.learned
+    assert (learned.iterations, learned.stop_reason) == (3, "stopped")
+    assert model.training
+    for block, scale in zip(learned.blocks, learned.scales):
+        torch.testing.assert_close(model.state_dict()[block.name], scale * before[block.name])
+
+
+def test_another_start_is_where_it_starts():
+    """And a start that fails puts the weights back."""
+    model = ToyTransformer(seed=1)
+    before = copy.deepcopy(model.state_dict())
+
+    def start(blocks, settings):
+        return torch.full((len(blocks),), 0.5, dtype=torch.float64)
+
+    settings = settings_of("paper", iters=0)
+    with Search(model, model, [], settings, start=start) as search:
+        assert list(search) == []
+    assert set(search.learned.scales) == {0.5}
+
+    def fails(blocks, settings):
+        blocks.write(torch.full((len(blocks),), 3.0))
+        raise KeyError
+
+    model.load_state_dict(before)
+    with pytest.raises(KeyError), Search(model, model, [], settings, start=fails):
+        pass
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())

@@ -56,8 +56,10 @@ def test_none_means_default_and_json_holds_it_all():
         {"predicted_drop": -1.0},
         {"iters": -1},
         {"lookahead": 0},
-        {"margin": 0.0},
-        {"margin": math.inf},
+        {"lookahead": 10**9},
+        {"iters": "many"},
+        {"lookahead_lr": 0.0},
+        {"lookahead_lr": math.inf},
         {"preset": "paper", "lookahead": 2},
         {"betas": (0.9, 1.0)},
         {"betas": (0.9,)},
@@ -66,9 +68,10 @@ def test_none_means_default_and_json_holds_it_all():
         {"max_scale": 0.5},
         {"branch_scale": 0.001},
         {"branch_scale": math.nan},
+        {"branch_scale": math.inf},
         {"encoder_scale": 0.001},
-        {"rehearsal": -1},
-        {"rehearsal_orders": 0},
+        {"trial": -1},
+        {"trial_orders": 0},
         {"min_embedding_scale": 1.5},
         {"min_embedding_scale": -1.0},
         {"max_change": 0.5},
@@ -79,13 +82,13 @@ def test_none_means_default_and_json_holds_it_all():
     ],
     ids=str,
 )
-def test_bad_value_is_one_line_with_flag_value_and_remedy(given):
+def test_bad_value_is_one_line_with_setting_value_and_remedy(given):
     with pytest.raises(GradInitError) as caught:
         Settings.of(**given)
     message = str(caught.value)
     assert "\n" not in message and "; give " in message
-    flags = ["--gradinit-" + name.replace("_", "-") for name in given]
+    named = [f"`{name}`" for name in given]
     if {"max_scale", "max_layernorm_scale"} & set(given):  # bounds are refused together
-        flags = ["--gradinit-min-scale"]
-    assert any(message.startswith(flag) for flag in flags), message
+        named = ["`min_scale`"]
+    assert any(message.startswith(name) for name in named), message
     assert "found" in message

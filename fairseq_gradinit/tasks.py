@@ -1,11 +1,15 @@
-"""`translation_gradinit`, and `translation` itself once the user-dir is loaded."""
+"""`translation_gradinit`, `language_modeling_gradinit`, and `translation` itself.
+
+fairseq's tasks with the flags of GradInit; without --gradinit they do what the stock tasks do.
+"""
 
 from dataclasses import dataclass
 
 from fairseq.tasks import TASK_DATACLASS_REGISTRY, TASK_REGISTRY, register_task
+from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageModelingTask
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
-from ..config import GradInitConfig
+from .flags import GradInitConfig
 from .hook import GradInitHook
 
 
@@ -16,7 +20,7 @@ class TranslationGradInitConfig(TranslationConfig, GradInitConfig):
 
 @register_task("translation_gradinit", dataclass=TranslationGradInitConfig)
 class TranslationGradInitTask(GradInitHook, TranslationTask):
-    """fairseq's translation task; without --gradinit it does what the stock task does."""
+    """fairseq's translation task with GradInit before the first update."""
 
 
 # So that --gradinit works with no --task. Checkpoints still say `translation`, and decode
@@ -27,3 +31,13 @@ del TASK_REGISTRY["translation"], TASK_DATACLASS_REGISTRY["translation"]
 @register_task("translation", dataclass=TranslationGradInitConfig)
 class DefaultTranslationTask(TranslationGradInitTask):
     """`translation_gradinit` under the stock name."""
+
+
+@dataclass
+class LanguageModelingGradInitConfig(LanguageModelingConfig, GradInitConfig):
+    """fairseq's language modelling with the flags of GradInit."""
+
+
+@register_task("language_modeling_gradinit", dataclass=LanguageModelingGradInitConfig)
+class LanguageModelingGradInitTask(GradInitHook, LanguageModelingTask):
+    """fairseq's language modelling task with GradInit before the first update."""

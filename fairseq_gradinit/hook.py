@@ -13,9 +13,11 @@ from typing import Any
 
 from torch import nn
 
-from ..before_training import give_scales
-from ..gradinit import GradInitError
-from ..run_settings import RunConfig, check_flags, wanted
+from .before_training import give_scales
+from .files import FileError
+from .flags import with_flags
+from .gradinit import GradInitError
+from .run import RunConfig, check_flags, wanted
 
 
 class FreshModel:
@@ -129,4 +131,6 @@ def _one_line_errors() -> Iterator[None]:
     try:
         yield
     except GradInitError as error:
+        raise SystemExit(f"fairseq-train: error: {with_flags(str(error))}") from None
+    except FileError as error:
         raise SystemExit(f"fairseq-train: error: {error}") from None

@@ -1,21 +1,22 @@
-"""What GradInit takes from the training run: η, the optimizer, and reasons to refuse."""
+"""What GradInit takes from the training run: η, the optimizer, the loss, and reasons to refuse."""
 
 from __future__ import annotations
 
-import ast
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from fairseq import optim
-from torch import nn
+from fairseq import optim, utils
+from torch import Tensor, nn
 
 from . import records
-from .config import GradInitConfig, given_settings
+from .flags import given_settings
 from .gradinit import GradInitError, Settings
-from .gradinit.walk import MakeOptimizer
+from .gradinit.gradient import MakeOptimizer
 
 RunConfig = Any  # fairseq.dataclass.configs.FairseqConfig as an omegaconf node
+Flags = Any  # a task's configuration, with the fields of `flags.GradInitConfig`
 
 # The norm that goes with --optimizer; any other optimizer is taken for an adaptive one.
 FAMILIES = {"adam": "adam", "sgd": "sgd", "nag": "sgd"}
@@ -23,12 +24,12 @@ FAMILIES = {"adam": "adam", "sgd": "sgd", "nag": "sgd"}
 CLOSED_FORM = ("adam", "sgd")
 
 
-def wanted(flags: GradInitConfig) -> bool:
+def wanted(flags: Flags) -> bool:
     """Is there anything to do before training?"""
     return bool(flags.gradinit or flags.gradinit_scales is not None)
 
 
-def check_flags(flags: GradInitConfig, run: RunConfig) -> None:
+def check_flags(flags: Flags, run: RunConfig) -> None:
     """Everything that can be known to fail before data are read.
 
     Raises:
@@ -64,7 +65,7 @@ def check_flags(flags: GradInitConfig, run: RunConfig) -> None:
     settings_of(flags, run)
 
 
-def settings_of(flags: GradInitConfig, run: RunConfig) -> Settings:
+def settings_of(flags: Flags, run: RunConfig) -> Settings:
     """The flags, with what is not given taken from the run.
 
     Raises:
@@ -74,11 +75,9 @@ def settings_of(flags: GradInitConfig, run: RunConfig) -> Settings:
     given = {
         **given_settings(flags),
         "algorithm": _algorithm(flags, run),
-        "betas": _betas(flags.gradinit_betas),
         "eta": run.optimization.lr[0] if eta is None else eta,
         "weight_decay": getattr(run.optimizer, "weight_decay", 0.0),
         "clip_norm": run.optimization.clip_norm,
-        "early_stop": not flags.gradinit_no_early_stop,
         "seed": run.common.seed,
     }
     return Settings.of(**given)
@@ -106,22 +105,26 @@ def run_optimizer(run: RunConfig, settings: Settings) -> MakeOptimizer:
     return make
 
 
-def _algorithm(flags: GradInitConfig, run: RunConfig) -> str:
-    if flags.gradinit_algorithm != "auto":
+def per_token_loss(model: nn.Module, criterion: nn.Module) -> Callable[[Any], Tensor]:
+    """The training loss of a fairseq sample over its sample size, label smoothing included."""
+
+    def loss_fn(sample: Any) -> Tensor:
+        device = next(model.parameters()).device
+        if device.type == "cuda":
+            sample = utils.move_to_cuda(sample, device=device)
+        loss, sample_size, _ = criterion(model, sample)
+        return loss / sample_size
+
+    return loss_fn
+
+
+def _algorithm(flags: Flags, run: RunConfig) -> str:
+    if flags.gradinit_algorithm is not None:
         return str(flags.gradinit_algorithm)
     name = optimizer_name(run)
-    if flags.gradinit_preset == "paper" and name not in CLOSED_FORM:
+    if str(flags.gradinit_preset) == "paper" and name not in CLOSED_FORM:
         raise GradInitError(
-            f"--gradinit-algorithm auto: the first step of --optimizer {name} is not known in "
-            "closed form; give adam or sgd, or --gradinit-preset multistep, which steps it"
+            f"`algorithm`: the first step of --optimizer {name} is not known in closed form; give "
+            "adam or sgd, or --gradinit-preset multistep, which steps it"
         )
     return FAMILIES.get(name, "adam")
-
-
-def _betas(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(beta) for beta in ast.literal_eval(text))
-    except (ValueError, SyntaxError, TypeError) as error:
-        raise GradInitError(
-            f"--gradinit-betas: found {text}; give two numbers, as '(0.9, 0.98)'"
-        ) from error

@@ -55,8 +55,8 @@ class Reference:
         }
         # One Adam for each kind of step, as the released code has it.
         self.adams = {
-            branch: torch.optim.Adam(self.learned.values(), lr=lr, betas=betas)
-            for branch in ("constraint", "lookahead")
+            step: torch.optim.Adam(self.learned.values(), lr=lr, betas=betas)
+            for step in ("lower_norm", "lower_loss")
         }
 
     def alpha(self) -> Weights:
@@ -66,7 +66,7 @@ class Reference:
         return functional_call(self.model, weights, (batch,))
 
     def iterate(self, batches: Sequence[Any]) -> tuple[str, Weights]:
-        """One iteration; its branch and ∂/∂α."""
+        """One iteration; its kind of step and ∂/∂α."""
         with sdpa_kernel(SDPBackend.MATH):
             alpha = self.alpha()
             theta = {name: alpha[name] * self.theta0[name] for name in alpha}
@@ -74,29 +74,29 @@ class Reference:
             g = self.gradient(theta, batches[0], create_graph=True)
             norm = sum(x.abs().pow(self.order).sum() for x in g.values()) ** (1 / self.order)
             if self.gamma is not None and norm > self.gamma:
-                branch, objective = "constraint", norm
+                step, objective = "lower_norm", norm
             else:
-                branch, gradients = "lookahead", []
+                step, gradients = "lower_loss", []
                 for k in range(self.steps):
                     gradients.append(self.gradient(theta, batches[k], create_graph=False))
                     u = self.update(gradients, theta)
                     theta = {name: theta[name] - u[name].detach() for name in theta}
                 objective = self.loss(theta, batches[-1])
-                if self.gamma is None and not objective < before:  # the walk climbs
-                    branch, objective = "constraint", norm
+                if self.gamma is None and not objective < before:  # the look-ahead climbs
+                    step, objective = "lower_norm", norm
             by_alpha = dict(
                 zip(alpha, torch.autograd.grad(objective, alpha.values(), retain_graph=True))
             )
             learned = torch.autograd.grad(objective, self.learned.values())
         for x, gradient in zip(self.learned.values(), learned):
             x.grad = gradient
-        self.adams[branch].step()
+        self.adams[step].step()
         with torch.no_grad():
             for name, x in self.learned.items():
                 lower = max(self.lower, self.floor(name))
                 alpha_now = (x.exp() if self.log_space else x).clamp(lower, self.upper)
                 x.copy_(alpha_now.log() if self.log_space else alpha_now)
-        return branch, by_alpha
+        return step, by_alpha
 
     def gradient(self, theta: Weights, batch: Any, create_graph: bool) -> Weights:
         grads = torch.autograd.grad(

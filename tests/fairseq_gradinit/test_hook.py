@@ -1,20 +1,22 @@
 """The hook in real fairseq runs: scales in force at update 1, once, on fresh weights only."""
 
 import json
+import shutil
 
 import pytest
 import torch
 from corpus import binarise_target, write_corpus
 from fairseq_runs import USER_DIR, checkpoint, command, norms, run, train, train_arguments
 
-from fairseq_gradinit.tasks import hook
+from fairseq_gradinit import hook
 
 # Two iterations that move every scale by a factor of up to e, so that a loss of them shows.
 FAST = [
     *("--gradinit-iters=2", "--gradinit-lr=0.5", "--gradinit-max-change=3"),
-    *("--gradinit-lookahead=2", "--gradinit-rehearsal=2"),
+    *("--gradinit-lookahead=2", "--gradinit-trial=2"),
 ]
 GRADINIT = ["--gradinit", *FAST]
+FROM_1 = ["--gradinit-branch-scale=1", "--gradinit-encoder-scale=1"]
 SMALL_STEP = "--lr=1e-6"
 
 
@@ -143,14 +145,52 @@ def test_restart_before_the_first_checkpoint_reuses_finished_scales(grammar, tmp
 
 
 @pytest.mark.parametrize(
-    "change", ["--gradinit-lr=0.4", "--lr=2e-3", "--seed=2", "--adam-eps=1e-6"]
+    "change, says",
+    [
+        ("--gradinit-lr=0.4", "config.lr is 0.4, was 0.5"),
+        ("--lr=2e-3", "config.eta is 0.002, was 0.001"),
+        ("--seed=2", "config.seed is 2, was 1"),
+        ("--adam-eps=1e-6", "config.optimizer_config.eps is 1e-06, was 1e-08"),
+        ("--activation-fn=gelu", "made_from.model.activation_fn is gelu, was relu"),
+        ("--label-smoothing=0.2", "made_from.criterion.label_smoothing is 0.2, was 0.1"),
+        ("--no-scale-embedding", "made_from.model.no_scale_embedding is True, was False"),
+        ("--train-subset=valid", "made_from.batches.train_subset is valid, was train"),
+        ("--update-freq=2", "made_from.batches.update_freq is [2"),
+    ],
 )
-def test_scales_of_another_config_are_learned_anew(grammar, tmp_path, change):
+def test_scales_of_another_run_are_learned_anew(grammar, tmp_path, caplog, change, says):
     train(grammar, tmp_path, *GRADINIT)
-    first = scales(tmp_path)
     (tmp_path / "checkpoint_last.pt").unlink()
+    caplog.clear()
     train(grammar, tmp_path, *GRADINIT, change)
-    assert scales(tmp_path)["blocks"] != first["blocks"]
+    (told,) = [line for line in caplog.messages if line.startswith("learning anew")]
+    assert says in told and "\n" not in told
+
+
+def test_scales_of_other_data_under_the_same_path_are_learned_anew(grammar, tmp_path, caplog):
+    data = tmp_path / "data"
+    shutil.copytree(grammar, data)
+    train(data, tmp_path / "run", *GRADINIT)
+    (tmp_path / "run" / "checkpoint_last.pt").unlink()
+    binary = data / "train.de-en.de.bin"
+    content = bytearray(binary.read_bytes())
+    content[:2], content[2:4] = content[2:4], content[:2]  # of the same size
+    assert bytes(content) != binary.read_bytes()
+    binary.write_bytes(content)
+    caplog.clear()
+    train(data, tmp_path / "run", *GRADINIT)
+    assert "made_from.data.train.de-en.de.bin is" in caplog.text
+
+
+@pytest.mark.parametrize("change", ["--max-update=2", "--save-interval-updates=5"])
+def test_what_changes_no_scale_is_no_reason(grammar, tmp_path, caplog, change):
+    """Neither is where the data lie."""
+    train(grammar, tmp_path / "run", *GRADINIT)
+    (tmp_path / "run" / "checkpoint_last.pt").unlink()
+    shutil.copytree(grammar, tmp_path / "moved")
+    caplog.clear()
+    train(tmp_path / "moved", tmp_path / "run", *GRADINIT, change)
+    assert "reusing" in caplog.text and "learning anew" not in caplog.text
 
 
 def test_killed_while_learning_leaves_no_scales(grammar, tmp_path, monkeypatch):
@@ -160,7 +200,7 @@ def test_killed_while_learning_leaves_no_scales(grammar, tmp_path, monkeypatch):
     def kill(*_):
         raise Killed
 
-    monkeypatch.setattr("fairseq_gradinit.records.os.replace", kill)
+    monkeypatch.setattr("fairseq_gradinit.files.os.replace", kill)
     with pytest.raises(Killed):
         train(grammar, tmp_path, *GRADINIT)
     monkeypatch.undo()
@@ -173,7 +213,7 @@ def test_killed_while_learning_leaves_no_scales(grammar, tmp_path, monkeypatch):
 def test_record_tells_what_was_done(grammar, tmp_path, preset):
     lookahead = "1" if preset == "paper" else "2"
     flags = [f"--gradinit-preset={preset}", f"--gradinit-lookahead={lookahead}"]
-    train(grammar, tmp_path, *GRADINIT, *flags, "--gradinit-rehearsal=20", "--seed=3")
+    train(grammar, tmp_path, *GRADINIT, *flags, "--gradinit-trial=20", "--seed=3")
     record = scales(tmp_path)
     assert (record["seed"], record["iterations"], record["stop_reason"]) == (3, 2, "iterations")
     assert record["config"]["preset"] == preset
@@ -181,16 +221,16 @@ def test_record_tells_what_was_done(grammar, tmp_path, preset):
     assert record["config"]["optimizer"] == "adam"
     assert record["versions"]["torch"] == torch.__version__
     assert record["seconds"] > 0
-    rehearsals = record["prediction"]["rehearsals"]
-    assert len(rehearsals) == 3 and len({r["first_loss"] for r in rehearsals}) == 3  # new batches
-    assert all(r["learning_rate"] == 1e-3 and 0 < r["token_share"] < 1 for r in rehearsals)
+    trials = record["prediction"]["trials"]
+    assert len(trials) == 3 and len({t["first_loss"] for t in trials}) == 3  # new batches
+    assert all(t["learning_rate"] == 1e-3 and 0 < t["token_spread"] < 1 for t in trials)
     embedding = next(b for b in record["blocks"] if b["kind"] == "embedding")
     assert "decoder.output_projection.weight" in embedding["aliases"]
     text = (tmp_path / "gradinit" / "iterations.jsonl").read_text()
     lines = [json.loads(line) for line in text.splitlines()]
     assert [line["iteration"] for line in lines] == [0, 1]
     assert all(
-        {"branch", "loss", "lookahead_loss", "gradient_norm", "seconds"} <= set(x) for x in lines
+        {"step", "loss", "lookahead_loss", "gradient_norm", "seconds"} <= set(x) for x in lines
     )
     assert not list(tmp_path.glob("gradinit/*.tmp"))
 
@@ -211,7 +251,7 @@ def test_algorithm_follows_the_optimizer(grammar, tmp_path, flags, algorithm):
     assert scales(tmp_path)["config"]["algorithm"] == algorithm
 
 
-def test_walk_takes_the_runs_own_hyper_parameters(grammar, tmp_path):
+def test_look_ahead_takes_the_runs_own_hyper_parameters(grammar, tmp_path):
     """The first look-ahead differs with β₂, weight decay, momentum and clipping of the run."""
     variants = {
         "adam": [],
@@ -243,15 +283,15 @@ def test_scales_file_is_applied_without_learning(grammar, tmp_path):
 def test_no_iterations_train_as_without_gradinit(grammar, tmp_path):
     """GradInit leaves no trace in random states, data order, meters or gradients."""
     train(grammar, tmp_path / "off", "--max-update=5")
-    train(grammar, tmp_path / "zero", "--gradinit", "--gradinit-iters=0", "--max-update=5")
+    train(grammar, tmp_path / "zero", "--gradinit", "--gradinit-iters=0", *FROM_1, "--max-update=5")
     same_training(checkpoint(tmp_path / "off"), checkpoint(tmp_path / "zero"))
 
 
 def test_learning_leaves_data_order_and_random_states_alone(grammar, tmp_path, monkeypatch):
     """With scales that may not move, even a search that ran leaves training bit-identical."""
     train(grammar, tmp_path / "off", "--max-update=5")
-    still = ["--gradinit-branch-scale=1", "--gradinit-encoder-scale=1", "--gradinit-max-change=1"]
-    train(grammar, tmp_path / "still", *GRADINIT, *still, "--max-update=5")
+    still = "--gradinit-max-change=1"
+    train(grammar, tmp_path / "still", *GRADINIT, *FROM_1, still, "--max-update=5")
     same_training(checkpoint(tmp_path / "off"), checkpoint(tmp_path / "still"))
 
 

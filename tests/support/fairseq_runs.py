@@ -14,7 +14,9 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.distributed.utils import call_main
 from fairseq_cli import train as fairseq_train
 
-ROOT = Path(__file__).parent.parent
+import fairseq_gradinit.plugin  # noqa: F401  other tests may have loaded the package before fairseq
+
+ROOT = Path(__file__).parents[2]
 USER_DIR = ["--user-dir", str(ROOT / "fairseq_gradinit")]
 TINY_MODEL = [
     "--arch=transformer",

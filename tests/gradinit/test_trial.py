@@ -1,4 +1,4 @@
-"""The rehearsal takes real updates, tells what they come to, and leaves no trace."""
+"""The trial takes real updates, tells what they come to, and leaves no trace."""
 
 import copy
 import itertools
@@ -9,44 +9,40 @@ import torch
 from toy_models import ToyTransformer, random_batches
 
 from fairseq_gradinit.gradinit import GradInitError, Settings
-from fairseq_gradinit.gradinit.rehearsal import (
-    Rehearsal,
-    rehearse,
-    rehearse_downwards,
-    token_share,
-)
+from fairseq_gradinit.gradinit.measures import token_spread
+from fairseq_gradinit.gradinit.trial import Trial, try_downwards, try_updates
 
 
 def adam(params):
-    return torch.optim.Adam(params, lr=1.0)  # the rehearsal sets its own
+    return torch.optim.Adam(params, lr=1.0)  # the trial sets its own
 
 
-def rehearsal(model, updates, **given):
-    settings = Settings.of("multistep", eta=1e-2, rehearsal=updates)
-    return rehearse(model, model, random_batches(updates, seed=5), settings, adam, **given)
+def trial(model, updates, **given):
+    settings = Settings.of("multistep", eta=1e-2, trial=updates)
+    return try_updates(model, model, random_batches(updates, seed=5), settings, adam, **given)
 
 
-def test_token_share_is_the_squared_relative_residual():
+def test_token_spread_is_the_squared_relative_residual():
     states = torch.randn(7, 5, dtype=torch.float64) + 2
     mean = [sum(float(row[j]) for row in states) / 7 for j in range(5)]
     apart = sum((float(row[j]) - mean[j]) ** 2 for row in states for j in range(5))
     whole = sum(float(row[j]) ** 2 for row in states for j in range(5))
-    assert token_share(states) == pytest.approx(apart / whole)
+    assert token_spread(states) == pytest.approx(apart / whole)
 
 
-def test_token_share_ends():
+def test_token_spread_ends():
     same = torch.randn(1, 6).expand(4, 6)
-    assert token_share(same) == pytest.approx(0, abs=1e-12)
-    assert token_share(torch.cat([same, -same])) == pytest.approx(1)
+    assert token_spread(same) == pytest.approx(0, abs=1e-12)
+    assert token_spread(torch.cat([same, -same])) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("clip_norm", [0.0, 0.1])
 def test_updates_are_those_of_plain_training(clip_norm):
     model = ToyTransformer(seed=1)
     batches = random_batches(12, seed=5)
-    settings = Settings.of("multistep", eta=3e-3, rehearsal=12, clip_norm=clip_norm)
+    settings = Settings.of("multistep", eta=3e-3, trial=12, clip_norm=clip_norm)
     seen = []
-    found = rehearse(
+    found = try_updates(
         model, lambda batch: seen.append(model(batch)) or seen[-1], batches, settings, adam
     )
 
@@ -70,7 +66,7 @@ def test_updates_are_those_of_plain_training(clip_norm):
 def test_nothing_is_left_behind():
     model = ToyTransformer(seed=1)
     before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
-    rehearsal(model, 5)
+    trial(model, 5)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
     assert model.training and torch.equal(torch.get_rng_state(), state)
@@ -86,8 +82,8 @@ def test_measured_where_it_ends():
         found.append((batch, float((next(model.parameters()) - start).norm()), model.training))
         return 0.5
 
-    settings = Settings.of("multistep", eta=1e-2, rehearsal=4)
-    assert rehearse(model, model, batches, settings, adam, measure).token_share == 0.5
+    settings = Settings.of("multistep", eta=1e-2, trial=4)
+    assert try_updates(model, model, batches, settings, adam, measure).token_spread == 0.5
     ((batch, distance, training),) = found
     assert batch is batches[-1] and distance > 0.01 and not training
 
@@ -95,7 +91,7 @@ def test_measured_where_it_ends():
 def test_an_explosion_ends_it_and_does_not_train():
     model = ToyTransformer(seed=1)
     before = copy.deepcopy(model.state_dict())
-    found = rehearsal(model, 20, learning_rate=1e305)
+    found = trial(model, 20, learning_rate=1e305)
     assert not math.isfinite(found.last_loss) and not found.trains
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
@@ -112,28 +108,28 @@ def test_an_explosion_ends_it_and_does_not_train():
     ],
 )
 def test_verdict(last_loss, share, trains):
-    assert Rehearsal(1e-3, 7.0, last_loss, share).trains == trains
+    assert Trial(1e-3, 7.0, last_loss, share).trains == trains
 
 
 def test_downwards_until_one_trains():
     def at(rate):
-        return Rehearsal(rate, 7.0, 5.0 if rate < 0.6 else 9.0, None)
+        return Trial(rate, 7.0, 5.0 if rate < 0.6 else 9.0, None)
 
-    rates = [r.learning_rate for r in rehearse_downwards(at, 1.0, orders=2)]
+    rates = [r.learning_rate for r in try_downwards(at, 1.0, orders=2)]
     assert rates == pytest.approx([1.0, math.sqrt(0.5), 0.5, 0.5])
-    never = rehearse_downwards(lambda rate: Rehearsal(rate, 7.0, 9.0, None), 1.0, 3, halvings=2)
+    never = try_downwards(lambda rate: Trial(rate, 7.0, 9.0, None), 1.0, 3, halvings=2)
     assert [r.learning_rate for r in never][-1] == pytest.approx(0.25)
     assert not any(r.trains for r in never)
 
 
 def test_one_order_that_goes_astray_is_enough():
     outcomes = iter([5.0, 5.0, 9.0, 5.0, 5.0, 5.0])
-    found = rehearse_downwards(lambda rate: Rehearsal(rate, 7.0, next(outcomes), None), 1.0, 3)
+    found = try_downwards(lambda rate: Trial(rate, 7.0, next(outcomes), None), 1.0, 3)
     assert [r.learning_rate for r in found] == pytest.approx([1.0] * 3 + [math.sqrt(0.5)] * 3)
     assert [r.trains for r in found] == [True, True, False, True, True, True]
 
 
 def test_no_batch_is_refused():
     model = ToyTransformer(seed=1)
-    with pytest.raises(GradInitError, match="--gradinit-rehearsal"):
-        rehearse(model, model, itertools.repeat(0, 0), Settings.of("multistep"), adam)
+    with pytest.raises(GradInitError, match="`trial`"):
+        try_updates(model, model, itertools.repeat(0, 0), Settings.of("multistep"), adam)

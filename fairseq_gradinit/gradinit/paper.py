@@ -1,0 +1,95 @@
+"""Algorithm 1 of Zhu et al. 2021 (arXiv 2102.08098), from top to bottom.
+
+    θ_m = α_m·θ_m⁰, α = 1
+    for t = 1 … T:
+        draw S and S̃, which share half of their sentences
+        g = ∇_θ L(S; θ)
+        if ‖g‖_p > γ:  one step on α that lowers ‖g‖_p
+        else:          one step on α that lowers L(S̃; θ − η·A(g)), the step held constant
+        project α on its bounds
+
+p = 1 and A(g) = sign(g) for Adam, p = 2 and A(g) = g or g/‖g‖₂ for SGD. With θ = α∘θ⁰ the
+derivative of anything is ∂/∂α_m = ⟨∂/∂θ_m, θ_m⁰⟩.
+
+Where the released Transformer code differs from this text: it lowers L(S̃; ·)/η, which only Adam's
+ε and a clip can tell from L; its default clips every ∂L/∂α to ±1, which its IWSLT script lifts, and
+so nothing is clipped here; a bias whose α reaches 0 stays there, as here; its defaults other than
+the script's are η 5e-4, scale lr 1e-3, β₂ 0.999; it tells LayerNorms by name and so misses
+`layernorm_embedding`, which is found here. α has an Adam, with its own step count, for each of the
+two kinds of step, as there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from .blocks import Blocks
+from .gradient import LossFn, MakeOptimizer, Steps, detached, gradient_of, norm_derivative, norm_of
+from .iteration import LOWER_LOSS, LOWER_NORM, Iteration, checked, draw
+from .scales import Scales
+from .settings import Settings
+
+
+def paper(
+    blocks: Blocks,
+    scales: Scales,
+    loss_fn: LossFn,
+    supply: Iterator[Any],
+    settings: Settings,
+    make_optimizer: MakeOptimizer,
+) -> Iterator[Iteration]:
+    """Algorithm 1; yields a record an iteration, with θ = α∘θ⁰ in force.
+
+    Args:
+        supply: S, S̃, S, S̃, …
+        make_optimizer: whose first step is η·A(g), `FirstStep` unless something else is wanted.
+    """
+    gamma, p = settings.norm_bound, settings.norm_order
+    eta = settings.lookahead_lr * settings.eta
+    lowers_norm = True  # a guess that spares the exact derivative a second first-order pass
+    for t in range(settings.iters):
+        started = time.monotonic()
+        s, s_tilde = draw(supply, 2, t)
+        loss, g = gradient_of(loss_fn, blocks, s, settings.constraint == "exact" and lowers_norm)
+        norm = norm_of(g, p)
+        lowers_norm = gamma is not None and bool(norm > gamma)
+        lookahead_loss = torch.full_like(loss, torch.nan)
+        if lowers_norm:
+            derivative = norm_derivative(loss_fn, blocks, s, g, settings)
+        else:
+            Steps(blocks, make_optimizer, settings.clip_norm, eta).step(detached(g))
+            lookahead_loss, derivative = gradient_of(loss_fn, blocks, s_tilde)
+        blocks.write(scales.values)  # back from θ − η·A(g)
+        by_alpha, step = blocks.dot(derivative), LOWER_NORM if lowers_norm else LOWER_LOSS
+        measured = loss, lookahead_loss, norm.detach()
+        record = checked(blocks, t, step, measured, by_alpha, time.monotonic() - started)
+        scales.step(by_alpha.cpu(), step)
+        blocks.write(scales.values)
+        yield record
+
+
+class FirstStep(torch.optim.Optimizer):
+    """θ ← θ − η·A(g), the first step that Adam or SGD takes; decoupled weight decay for Adam
+    (η·λ·θ, A(g) = sign(g) since m̂/√v̂ = g/|g| at t = 1), A(g) = g + λθ for SGD."""
+
+    def __init__(self, params: Iterable[nn.Parameter], settings: Settings) -> None:
+        super().__init__(params, {"lr": settings.eta})
+        self.settings = settings
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """In place; a parameter without a gradient stays."""
+        adam, decay = self.settings.algorithm == "adam", self.settings.weight_decay
+        for group in self.param_groups:
+            stepped = [p for p in group["params"] if p.grad is not None]
+            direction = [(p.grad.sign() if adam else p.grad) + decay * p for p in stepped]
+            if not adam and self.settings.normalize_gradient:
+                norm = torch.stack([a.norm() for a in direction]).norm()
+                direction = [a / norm for a in direction]
+            for p, a in zip(stepped, direction):
+                p.sub_(a, alpha=group["lr"])
