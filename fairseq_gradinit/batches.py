@@ -9,48 +9,77 @@ import numpy as np
 from fairseq.data import FairseqDataset
 
 from .gradinit import GradInitError
+from .gradinit.gradient import Parts
 
 MIN_SENTENCES = 3  # S and S̃ are the first and the last two thirds of a batch
 
 
-def whole_batches(
-    dataset: FairseqDataset, index_lists: Sequence[Sequence[int]], rng: np.random.Generator
-) -> Iterator[Any]:
-    """Collated samples for ever, reshuffled each time round.
+class Supply:
+    """Batches of the train split for ever, reshuffled each time round.
 
-    index_lists: a list of sentence indices per batch.
+    Args:
+        index_lists: sentence indices of each batch that fairseq made.
+        update_freq: how many of them make a batch of one update.
+        sentence_avg: the loss of an update is averaged over sentences, not tokens.
     """
-    for indices in _shuffled(dataset, index_lists, rng):
-        yield dataset.collater([dataset[i] for i in indices])
 
+    def __init__(
+        self,
+        dataset: FairseqDataset,
+        index_lists: Sequence[Sequence[int]],
+        rng: np.random.Generator,
+        update_freq: int = 1,
+        sentence_avg: bool = False,
+    ) -> None:
+        self._dataset, self._index_lists, self._rng = dataset, list(index_lists), rng
+        self._update_freq, self._sentence_avg = update_freq, sentence_avg
+        if getattr(dataset, "supports_prefetch", False):
+            dataset.prefetch([i for indices in index_lists for i in indices])
 
-def overlapping_halves(
-    dataset: FairseqDataset, index_lists: Sequence[Sequence[int]], rng: np.random.Generator
-) -> Iterator[Any]:
-    """S, S̃, S, S̃, … for ever: the first and last two thirds of each batch (Zhu et al. 2021).
+    def whole_batches(self) -> Iterator[Any]:
+        """A collated sample for each update, or `Parts` of several."""
+        shuffled = self._shuffled(self._index_lists)
+        while True:
+            yield self._batch([next(shuffled) for _ in range(self._update_freq)])
 
-    Sentences are permuted first, since fairseq stores a batch sorted by length.
+    def overlapping_halves(self) -> Iterator[Any]:
+        """S, S̃, S, S̃, … for ever: the first and last two thirds of each batch (Zhu et al. 2021).
 
-    Raises:
-        GradInitError: a batch has too few sentences to be cut.
-    """
-    for indices in _shuffled(dataset, index_lists, rng):
-        if len(indices) < MIN_SENTENCES:
+        Sentences are permuted first, since fairseq stores a batch sorted by length. The few
+        sentences that are left over where fairseq cuts batches, too few to be cut, are left out.
+
+        Raises:
+            GradInitError: no batch can be cut.
+        """
+        large = [indices for indices in self._index_lists if len(indices) >= MIN_SENTENCES]
+        if not large:
+            most = max(map(len, self._index_lists))
             raise GradInitError(
-                f"--gradinit-max-tokens: a batch of {len(indices)} sentence(s) cannot be cut into "
-                f"S and S̃, which need {MIN_SENTENCES}; give more tokens"
+                f"--gradinit-preset paper: no batch has the {MIN_SENTENCES} sentences that S and "
+                f"S̃ need, the largest has {most}; give a larger --gradinit-max-tokens"
             )
-        permuted = rng.permutation(indices)
-        third = len(permuted) // 3
-        for half in (permuted[: len(permuted) - third], permuted[third:]):
-            yield dataset.collater([dataset[int(i)] for i in half])
+        shuffled = self._shuffled(large)
+        while True:
+            first, last = [], []
+            for indices in (next(shuffled) for _ in range(self._update_freq)):
+                permuted = self._rng.permutation(indices).tolist()
+                third = len(permuted) // 3
+                first.append(permuted[: len(permuted) - third])
+                last.append(permuted[third:])
+            yield self._batch(first)
+            yield self._batch(last)
 
+    def _batch(self, parts: Sequence[Sequence[int]]) -> Any:
+        samples = [self._dataset.collater([self._dataset[i] for i in part]) for part in parts]
+        if len(samples) == 1:
+            return samples[0]
+        sizes = [
+            len(part) if self._sentence_avg else int(sample["ntokens"])
+            for part, sample in zip(parts, samples)
+        ]
+        return Parts(samples, [size / sum(sizes) for size in sizes])
 
-def _shuffled(
-    dataset: FairseqDataset, index_lists: Sequence[Sequence[int]], rng: np.random.Generator
-) -> Iterator[Sequence[int]]:
-    if getattr(dataset, "supports_prefetch", False):
-        dataset.prefetch([i for indices in index_lists for i in indices])
-    while True:
-        for at in rng.permutation(len(index_lists)):
-            yield index_lists[at]
+    def _shuffled(self, index_lists: Sequence[Sequence[int]]) -> Iterator[Sequence[int]]:
+        while True:
+            for at in self._rng.permutation(len(index_lists)):
+                yield index_lists[at]

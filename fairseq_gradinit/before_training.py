@@ -16,12 +16,13 @@ from fairseq.data import FairseqDataset
 from torch import nn
 
 from . import batches, log, records
-from .encoder_spread import encoder_token_spread
 from .files import finite, versions
+from .frequencies import NoUnigramStart, give_word_frequencies
 from .gradinit import Blocks, GradInitError, LearnedScales, Search, Settings
 from .gradinit.borrowed import borrowed
-from .gradinit.trial import Trial, try_downwards, try_updates
+from .gradinit.trial import Trial, try_rates, try_updates
 from .identity import differences, made_from
+from .reading import reading
 from .run import (
     Flags,
     RunConfig,
@@ -30,7 +31,9 @@ from .run import (
     per_token_loss,
     run_optimizer,
     settings_of,
+    unigram_wanted,
 )
+from .watch import some_samples
 
 logger = logging.getLogger(__name__)
 
@@ -61,46 +64,81 @@ def give_scales(
     path = Path(run.checkpoint.save_dir) / "gradinit" / "scales.json"
     settings = settings_of(flags, run)
     about: dict[str, Any] = {"seed": settings.seed, "versions": versions(*PACKAGES)}
+    path.parent.mkdir(parents=True, exist_ok=True)
     if flags.gradinit_scales is not None:
         source = Path(flags.gradinit_scales)
-        applied = _apply(model, source)
+        stored = records.read_scales(source)
+        unigram = None
+        if unigram_wanted(flags, stored.unigram is not None):
+            unigram = _give_frequencies(model, criterion, dataset, index_lists, settings.seed)
+        applied = _apply(model, source, stored)
         if source.resolve() != path.resolve():
             about["config"] = {"scales": str(source)}
-            records.write_scales(path, records.record_of(applied, about))
+            records.write_scales(path, records.record_of(applied, unigram, about))
         logger.info(f"applied the scales of {source}; nothing was learned")
         return
-    about.update(config=_config(settings, run), made_from=made_from(flags, run))
+    wants_unigram = unigram_wanted(flags, settings.preset != "paper")
+    log.tell_plan(settings, wants_unigram, getattr(run.lr_scheduler, "warmup_updates", 0))
+    unigram = None
+    if wants_unigram:
+        unigram = _give_frequencies(model, criterion, dataset, index_lists, settings.seed)
+    about.update(
+        config={**_config(settings, run), "unigram": unigram is not None},
+        made_from=made_from(flags, run),
+    )
     if _reuse(model, path, about):
-        logger.info(f"reusing {path}: the same model, data and settings finished learning before")
+        logger.info(f"reusing {path}: the same model, data and settings were started before")
         return
-    rng = np.random.default_rng(settings.seed)
-    loss_fn, optimizer = per_token_loss(model, criterion), run_optimizer(run, settings)
+    supply = batches.Supply(
+        dataset,
+        index_lists,
+        np.random.default_rng(settings.seed),
+        run.optimization.update_freq[0],
+        run.optimization.sentence_avg,
+    )
+    loss_fn, optimizer = per_token_loss(model, criterion, flags), run_optimizer(run, settings)
     paper = settings.preset == "paper"
-    supply = batches.overlapping_halves if paper else batches.whole_batches
-    samples = supply(dataset, index_lists, rng)
+    samples = supply.overlapping_halves() if paper else supply.whole_batches()
     search = Search(model, loss_fn, samples, settings, None if paper else optimizer)
     learned = _learn(search, path, run)
-    record = records.record_of(learned, about)
+    record = records.record_of(learned, unigram, about)
     records.write_scales(path, record)
-    log.tell_learned(learned, settings, path)
+    log.tell_scales(learned, settings, path)
     if settings.trial > 0:
-        trials = _try(
-            model, loss_fn, batches.whole_batches(dataset, index_lists, rng), settings, optimizer
-        )
+        held_out = some_samples(dataset, index_lists)
+        trials = _try(model, loss_fn, supply.whole_batches(), held_out, settings, optimizer, run)
         log.tell_trials(trials, settings)
-        record.prediction = records.predicted(trials, settings.eta)
+        record.prediction = records.predicted(trials)
         records.write_scales(path, record)
 
 
-def _apply(model: nn.Module, source: Path) -> LearnedScales:
+def _give_frequencies(
+    model: nn.Module,
+    criterion: nn.Module,
+    dataset: FairseqDataset,
+    index_lists: Sequence[Sequence[int]],
+    seed: int,
+) -> records.UnigramRecord | None:
+    """The unigram start, where the model has a place for it; said either way."""
+    try:
+        with borrowed(model):
+            start = give_word_frequencies(model, criterion, dataset, index_lists, seed)
+    except NoUnigramStart as reason:
+        logger.info(f"GradInit: no unigram start: {reason}")
+        return None
+    log.tell_unigram(start)
+    return records.UnigramRecord(start.entropy, start.seconds)
+
+
+def _apply(model: nn.Module, source: Path, stored: records.ScalesRecord) -> LearnedScales:
     with borrowed(model):
         blocks = Blocks(model)
-        found = records.matching(source, records.read_scales(source), blocks.blocks)
+        found = records.matching(source, stored, blocks.blocks)
         scales = [block.scale for block in found]
         before = blocks.norms()
         blocks.write(torch.tensor(scales, dtype=torch.float64))
-        reason = f"applied from {source}"
-        return LearnedScales(blocks.blocks, scales, before, blocks.norms(), 0, reason, 0.0)
+        none, reason = [False] * len(scales), f"applied from {source}"
+        return LearnedScales(blocks.blocks, scales, before, blocks.norms(), none, 0, reason, 0.0)
 
 
 def _reuse(model: nn.Module, path: Path, about: dict[str, Any]) -> bool:
@@ -145,18 +183,25 @@ def _try(
     model: nn.Module,
     loss_fn: Any,
     samples: Iterator[Any],
+    held_out: Sequence[Any],
     settings: Settings,
     optimizer: Any,
+    run: RunConfig,
 ) -> list[Trial]:
-    """Trials at η and, if that goes astray, at lower learning rates."""
+    """Trials at η and at higher or lower learning rates, their updates shown."""
 
     def try_at(learning_rate: float) -> Trial:
-        def spread(sample: Any) -> float | None:
-            return encoder_token_spread(model, sample)
+        return try_updates(
+            model,
+            loss_fn,
+            log.shown_trial(samples, settings.trial, learning_rate, run),
+            settings,
+            optimizer,
+            lambda: reading(model, held_out),
+            learning_rate,
+        )
 
-        return try_updates(model, loss_fn, samples, settings, optimizer, spread, learning_rate)
-
-    return try_downwards(try_at, settings.eta, settings.trial_orders)
+    return list(try_rates(try_at, settings.eta))
 
 
 def _config(settings: Settings, run: RunConfig) -> dict[str, Any]:

@@ -75,12 +75,10 @@ def softmax_layer(model: nn.Module) -> tuple[nn.LayerNorm, Tensor, int]:
         raise NoUnigramStart("the model does not end in LayerNorm → softmax layer")
     if output.bias is not None or getattr(decoder, "project_out_dim", None) is not None:
         raise NoUnigramStart("there is a bias or a projection between LayerNorm and softmax")
-    return norm, output.weight.detach(), decoder.dictionary.pad()  # type: ignore[union-attr]
+    return norm, output.weight.detach(), decoder.dictionary.pad()
 
 
-def spread_samples(
-    dataset: FairseqDataset, index_lists: Sequence[Sequence[int]]
-) -> Iterator[Any]:
+def spread_samples(dataset: FairseqDataset, index_lists: Sequence[Sequence[int]]) -> Iterator[Any]:
     """Collated batches, all of them or, of a large split, some from everywhere in it."""
     # Batches lie sorted by length; the permutation is the same in every run.
     order = torch.randperm(len(index_lists), generator=torch.Generator().manual_seed(0))
@@ -88,9 +86,7 @@ def spread_samples(
         yield dataset.collater([dataset[i] for i in index_lists[at]])
 
 
-def count_targets(
-    samples: Iterable[Any], words: int, padding: int, enough: int = ENOUGH
-) -> Tensor:
+def count_targets(samples: Iterable[Any], words: int, padding: int, enough: int = ENOUGH) -> Tensor:
     """How often each word is a target in the samples, until `enough` are counted. [words]"""
     counts = torch.zeros(words, dtype=torch.long)
     for sample in samples:

@@ -8,16 +8,22 @@ updates. Earlier, a checkpoint would overwrite the scales; later, the stale mast
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+from fairseq.distributed.utils import is_master
 from torch import nn
 
 from .before_training import give_scales
 from .files import FileError
 from .flags import with_flags
 from .gradinit import GradInitError
-from .run import RunConfig, check_flags, wanted
+from .run import RunConfig, autocast, check_flags, wanted, watch_interval
+from .watch import Watch, some_samples
+
+logger = logging.getLogger(__name__)
 
 
 class FreshModel:
@@ -45,6 +51,7 @@ class GradInitHook:
 
     _fresh: FreshModel | None = None
     _criterion: nn.Module | None = None
+    _watch: Watch | None = None
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> nn.Module:
         """As the task's own; remembers a model built to be trained. Raises: SystemExit."""
@@ -82,13 +89,41 @@ class GradInitHook:
         """
         if self._fresh is not None and dataset is self._train_split():
             fresh, self._fresh = self._fresh, None
-            if fresh.release() and self._criterion is not None:
+            if not fresh.release():
+                logger.info("--gradinit: weights were loaded into this model; it is left alone")
+            elif self._criterion is not None:
                 with _one_line_errors():
                     index_lists = self._index_lists(dataset, *args, **kwargs)
                     give_scales(
                         fresh.model, self._criterion, dataset, index_lists, self._flags, self._run
                     )
         return super().get_batch_iterator(dataset, *args, **kwargs)  # type: ignore[misc]
+
+    def train_step(
+        self,
+        sample: Any,
+        model: nn.Module,
+        criterion: Any,
+        optimizer: Any,
+        update_num: int,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """As the task's own; the watch looks before."""
+        if self._watch is None and (interval := watch_interval(self._flags)) > 0:
+            self._watch = Watch(self._watched_samples(), interval, self._watch_path())
+        if self._watch is not None:
+            with _one_line_errors():
+                self._watch.before_update(update_num, model)
+        with autocast(self._flags):
+            return super().train_step(  # type: ignore[misc]
+                sample, model, criterion, optimizer, update_num, *args, **kwargs
+            )
+
+    def valid_step(self, *args: Any, **kwargs: Any) -> Any:
+        """As the task's own."""
+        with autocast(self._flags):
+            return super().valid_step(*args, **kwargs)  # type: ignore[misc]
 
     @property
     def _flags(self) -> Any:
@@ -99,6 +134,30 @@ class GradInitHook:
     def _run(self) -> RunConfig:
         # The task's node hangs in the run's whole configuration (fairseq's merge_with_parent).
         return self._flags._get_root()
+
+    def _watched_samples(self) -> Sequence[Any]:
+        """Of the first valid split, or else of the train split: always the same."""
+        dataset_config = self._run.dataset
+        valid = self.datasets.get(dataset_config.valid_subset.split(",")[0])  # type: ignore[attr-defined]
+        dataset = valid if valid is not None else self._train_split()
+        index_lists = (
+            super()
+            .get_batch_iterator(  # type: ignore[misc]
+                dataset,
+                max_tokens=dataset_config.max_tokens_valid or dataset_config.max_tokens,
+                max_sentences=dataset_config.batch_size_valid or dataset_config.batch_size,
+                max_positions=self.max_positions(),  # type: ignore[attr-defined]
+                ignore_invalid_inputs=True,
+                disable_iterator_cache=True,
+            )
+            .frozen_batches
+        )
+        return some_samples(dataset, index_lists)
+
+    def _watch_path(self) -> Path | None:
+        if not is_master(self._run.distributed_training):
+            return None
+        return Path(self._run.checkpoint.save_dir) / "gradinit" / "watch.jsonl"
 
     def _train_split(self) -> Any:
         return self.datasets.get(self._run.dataset.train_subset)  # type: ignore[attr-defined]

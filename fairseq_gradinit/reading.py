@@ -10,45 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import msgspec
 import torch
 from fairseq import utils
 from torch import Tensor, nn
 
-from .gradinit.measures import token_spread
-
-READS = 0.05  # nats per token that the source is worth to a model that has begun to read it
-COLLAPSED = 1e-3  # a token spread below it hardly ever comes back
-
-
-class Reading(msgspec.Struct, frozen=True):
-    """What some samples tell of a model; None where there is nothing to measure.
-
-    Attributes:
-        loss: negative log-likelihood of the targets, nats per token, no label smoothing.
-        source_worth: the same with other sentences' sources, minus `loss`; None for a language
-            model.
-        encoder_spread, decoder_spread: token spread ρ of the last states, as `token_spread`.
-    """
-
-    loss: float
-    source_worth: float | None
-    encoder_spread: float | None
-    decoder_spread: float | None
-
-    @property
-    def collapsed(self) -> bool:
-        """The states of encoder or decoder are the same for every token."""
-        spreads = (self.encoder_spread, self.decoder_spread)
-        # A spread that is not a number is none.
-        return any(spread is not None and not spread >= COLLAPSED for spread in spreads)
-
-    @property
-    def reads(self) -> bool:
-        """The source is worth something; for a language model: the states have not collapsed."""
-        if self.source_worth is None:
-            return not self.collapsed
-        return self.source_worth >= READS and not self.collapsed
+from .gradinit.measures import Reading, token_spread
 
 
 def reading(model: nn.Module, samples: Iterable[Any]) -> Reading:
@@ -93,7 +59,7 @@ def swapped(sample: Any) -> Any | None:
 
 
 def _nll(
-    model: nn.Module, sample: Any, encoder: list[Tensor] | None = None, decoder: Any = None
+    model: Any, sample: Any, encoder: list[Tensor] | None = None, decoder: Any = None
 ) -> tuple[float, int]:
     """Summed negative log-likelihood and number of target tokens; appends states of tokens."""
     states: dict[str, Any] = {}

@@ -15,9 +15,10 @@ from msgspec import Meta, Struct
 
 from .files import FileError, finite, read_json, write_json
 from .gradinit import Block, GradInitError, Iteration, LearnedScales
-from .gradinit.trial import Trial
+from .gradinit.trial import Trial, highest_that_trains
 
 FORMAT: Literal[1] = 1
+READ = ("source_worth", "encoder_spread", "decoder_spread")
 LARGEST_SCALE = 1e6  # no search goes there, and a greater one leaves nothing of a model
 
 Size = Annotated[int, Meta(ge=0)]
@@ -43,7 +44,9 @@ class TrialRecord(Struct):
     learning_rate: float
     first_loss: float | None
     last_loss: float | None
-    token_spread: float | None
+    source_worth: float | None
+    encoder_spread: float | None
+    decoder_spread: float | None
     trains: bool
 
 
@@ -56,11 +59,19 @@ class Prediction(Struct):
     trials: list[TrialRecord]
 
 
+class UnigramRecord(Struct):
+    """`gradinit.unigram.UnigramStart`."""
+
+    entropy: float
+    seconds: float = 0.0
+
+
 class ScalesRecord(Struct):
     """scales.json.
 
     config: the settings, and what the run gave to them.
     made_from: what else decides which scales are learned, see `identity`.
+    unigram: the unigram start that the scales stand on; None without one.
     """
 
     format: Literal[1]
@@ -69,13 +80,16 @@ class ScalesRecord(Struct):
     seed: int = 1
     versions: dict[str, str] = {}
     made_from: dict[str, Any] = {}
+    unigram: UnigramRecord | None = None
     iterations: int = 0
     stop_reason: str = ""
     seconds: float = 0.0
     prediction: Prediction | None = None
 
 
-def record_of(learned: LearnedScales, about: dict[str, Any]) -> ScalesRecord:
+def record_of(
+    learned: LearnedScales, unigram: UnigramRecord | None, about: dict[str, Any]
+) -> ScalesRecord:
     """What is written of a search; `about`: config, made_from, seed and versions."""
     columns = zip(learned.blocks, learned.scales, learned.norms_before, learned.norms_after)
     blocks = [
@@ -83,18 +97,18 @@ def record_of(learned: LearnedScales, about: dict[str, Any]) -> ScalesRecord:
         for block, scale, before, after in columns
     ]
     outcome = {name: getattr(learned, name) for name in ("iterations", "stop_reason", "seconds")}
-    return ScalesRecord(format=FORMAT, blocks=blocks, **about, **outcome)
+    return ScalesRecord(format=FORMAT, blocks=blocks, unigram=unigram, **about, **outcome)
 
 
-def predicted(trials: Sequence[Trial], learning_rate: float) -> Prediction:
-    """What the trials, those at `learning_rate` first, predict for it."""
-    decisive = [trial for trial in trials if trial.learning_rate == learning_rate][-1]
-    highest = trials[-1].learning_rate if trials[-1].trains else None
-    return Prediction(
-        decisive.trains,
-        highest,
-        [TrialRecord(**finite(asdict(trial)), trains=trial.trains) for trial in trials],
-    )
+def predicted(trials: Sequence[Trial]) -> Prediction:
+    """What the trials predict, the first at the run's learning rate."""
+    return Prediction(trials[0].trains, highest_that_trains(trials), list(map(_tried, trials)))
+
+
+def _tried(trial: Trial) -> TrialRecord:
+    found = {name: getattr(trial.reading, name, None) for name in READ}
+    losses = {"first_loss": trial.first_loss, "last_loss": trial.last_loss}
+    return TrialRecord(trial.learning_rate, **finite({**losses, **found}), trains=trial.trains)
 
 
 def write_scales(path: Path, record: ScalesRecord) -> None:

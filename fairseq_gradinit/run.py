@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from fairseq import optim, utils
 from torch import Tensor, nn
 
 from . import records
-from .flags import given_settings
+from .flags import WATCH, given_settings
 from .gradinit import GradInitError, Settings
 from .gradinit.gradient import MakeOptimizer
 
@@ -60,6 +61,8 @@ def check_flags(flags: Flags, run: RunConfig) -> None:
         raise GradInitError(
             f"--gradinit-max-tokens: found {flags.gradinit_max_tokens}; give a number above 0"
         )
+    if watch_interval(flags) < 0:
+        raise GradInitError(f"--gradinit-watch: found {flags.gradinit_watch}; give 0 or more")
     if flags.gradinit_scales is not None:
         records.read_scales(Path(flags.gradinit_scales))
     settings_of(flags, run)
@@ -81,6 +84,20 @@ def settings_of(flags: Flags, run: RunConfig) -> Settings:
         "seed": run.common.seed,
     }
     return Settings.of(**given)
+
+
+def unigram_wanted(flags: Flags, otherwise: bool) -> bool:
+    """Is the unigram start asked for? `otherwise`: where the flag is not given."""
+    given = flags.gradinit_unigram
+    return otherwise if given is None else str(given) == "on"
+
+
+def watch_interval(flags: Flags) -> int:
+    """Updates from one look of the watch to the next; 0: none."""
+    given = flags.gradinit_watch
+    if given is None:
+        return WATCH if flags.gradinit else 0
+    return int(given)
 
 
 def optimizer_name(run: RunConfig) -> str:
@@ -105,14 +122,20 @@ def run_optimizer(run: RunConfig, settings: Settings) -> MakeOptimizer:
     return make
 
 
-def per_token_loss(model: nn.Module, criterion: nn.Module) -> Callable[[Any], Tensor]:
+def autocast(flags: Flags) -> contextlib.AbstractContextManager[Any]:
+    """bf16 on a CPU, where that is asked for."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=bool(flags.gradinit_cpu_bf16))
+
+
+def per_token_loss(model: nn.Module, criterion: nn.Module, flags: Flags) -> Callable[[Any], Tensor]:
     """The training loss of a fairseq sample over its sample size, label smoothing included."""
 
     def loss_fn(sample: Any) -> Tensor:
         device = next(model.parameters()).device
         if device.type == "cuda":
             sample = utils.move_to_cuda(sample, device=device)
-        loss, sample_size, _ = criterion(model, sample)
+        with autocast(flags):
+            loss, sample_size, _ = criterion(model, sample)
         return loss / sample_size
 
     return loss_fn

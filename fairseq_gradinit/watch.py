@@ -7,30 +7,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from fairseq.data import FairseqDataset
 from fairseq.logging import metrics
 from torch import nn
 
 from .files import append_json_line
-from .reading import COLLAPSED, Reading, reading
+from .gradinit.measures import Reading
+from .reading import reading
 
 logger = logging.getLogger(__name__)
 
 WATCHED = 4000  # target tokens to read at each look
 
 
-class Look(msgspec.Struct):
-    """A line of watch.jsonl: a `Reading` after some updates. Losses in nats per token."""
+@dataclass(frozen=True)
+class Look(Reading):
+    """A line of watch.jsonl: a `Reading`, and how many updates were done."""
 
     update: int
-    loss: float
-    source_worth: float | None
-    encoder_spread: float | None
-    decoder_spread: float | None
 
 
 class Watch:
@@ -61,16 +59,16 @@ class Watch:
             if value is not None:
                 metrics.log_scalar(name, value, round=3)
         if self._path is not None:
-            append_json_line(self._path, Look(update, **msgspec.structs.asdict(found)))
+            append_json_line(self._path, Look(**asdict(found), update=update))
             self._warn(update, found)
 
     def _warn(self, update: int, found: Reading) -> None:
         if update > 0 and found.collapsed and not self._warned:
             self._warned = True
             logger.warning(
-                f"after {update} updates the states of {_collapsed(found)} are the same for every "
-                "token: the model cannot read its source, and will hardly learn to; lower --lr or "
-                "warm up"
+                f"after {update} updates the states of the {' and the '.join(found.collapsed)} are "
+                "the same for every token: the model cannot read its source and will hardly learn "
+                "to; give a lower --lr, or warm up"
             )
 
 
@@ -103,8 +101,3 @@ def _spread(count: int) -> list[int]:
             order += [at for at in range(count) if at not in order]
         parts *= 2
     return order
-
-
-def _collapsed(found: Reading) -> str:
-    parts = {"the encoder": found.encoder_spread, "the decoder": found.decoder_spread}
-    return " and ".join(n for n, s in parts.items() if s is not None and not s >= COLLAPSED)

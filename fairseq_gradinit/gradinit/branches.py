@@ -61,9 +61,7 @@ def find_branches(model: nn.Module, blocks: Blocks) -> list[Branch]:
             ]
             feeding = [index[id(child.weight)] for child in before]
             branch_name, whole, entry = name, module, before[0] if before else module
-        branches.append(
-            Branch(branch_name, _stack(name), output, tuple(feeding), whole, entry)
-        )
+        branches.append(Branch(branch_name, _stack(name), output, tuple(feeding), whole, entry))
     return branches
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,16 +23,49 @@ MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 RELATIVE_EPSILON = 1e-3
 
 
+@dataclass(frozen=True)
+class Parts:
+    """A batch that does not fit in memory at once, as gradient accumulation has it.
+
+    Attributes:
+        batches: its parts, each for the loss function.
+        shares: what part of the whole batch's tokens each has; they sum to 1.
+    """
+
+    batches: Sequence[Any]
+    shares: Sequence[float]
+
+
 def gradient_of(
     loss_fn: LossFn, blocks: Blocks, batch: Any, create_graph: bool = False
 ) -> tuple[Tensor, Gradient]:
-    """L(batch; θ) and g = ∇_θ L, on a graph that can be differentiated if `create_graph`."""
-    with _twice_differentiable() if create_graph else contextlib.nullcontext():
-        loss = loss_fn(batch)
-        gradient = torch.autograd.grad(
-            loss, blocks.parameters, create_graph=create_graph, allow_unused=True
-        )
-    return loss.detach(), list(gradient)
+    """L(batch; θ) and g = ∇_θ L, on a graph that can be differentiated if `create_graph`.
+
+    Of `Parts` the parts' are added up, one after the other, each weighted by its share.
+    """
+    parts = batch if isinstance(batch, Parts) else Parts([batch], [1.0])
+    total: Any = 0.0
+    whole: Gradient = [None] * len(blocks)
+    for part, share in zip(parts.batches, parts.shares):
+        with _twice_differentiable() if create_graph else contextlib.nullcontext():
+            loss = loss_fn(part)
+            if len(parts.batches) > 1:
+                loss = loss * share
+            gradient = torch.autograd.grad(
+                loss, blocks.parameters, create_graph=create_graph, allow_unused=True
+            )
+        total = loss.detach() + total
+        whole = [_sum(a, g) for a, g in zip(whole, gradient)]
+    return total, whole
+
+
+@torch.no_grad()
+def loss_of(loss_fn: LossFn, batch: Any) -> Tensor:
+    """L(batch; θ), of `Parts` too."""
+    if not isinstance(batch, Parts):
+        return loss_fn(batch)
+    losses = [loss_fn(part) * share for part, share in zip(batch.batches, batch.shares)]
+    return torch.stack(losses).sum()
 
 
 def norm_of(gradient: Gradient, order: int) -> Tensor:
@@ -114,6 +148,12 @@ class Steps:
         if self._clip_norm > 0:
             torch.nn.utils.clip_grad_norm_(self._shadows, self._clip_norm)
         self.optimizer.step()
+
+
+def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    if a is None or b is None:
+        return b if a is None else a
+    return a + b
 
 
 def _rms(tensors: Sequence[Tensor | None]) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +19,14 @@ from .multistep import multistep
 from .paper import FirstStep, paper
 from .scales import Scales, bounds, starting_scales
 from .settings import Settings
+from .start import measured_scales
 
 
 @dataclass(frozen=True)
 class LearnedScales:
     """The scales now in force in the model, in the order of `blocks`; norms are ‖θ_m‖₂.
 
+    on_bound: whether a scale lies on a bound of the search.
     stop_reason: `iterations` (all were done) or `stopped` (whoever ran them stopped before).
     """
 
@@ -32,6 +34,7 @@ class LearnedScales:
     scales: list[float]
     norms_before: list[float]
     norms_after: list[float]
+    on_bound: list[bool]
     iterations: int
     stop_reason: str
     seconds: float
@@ -80,10 +83,8 @@ class Search:
     The model is borrowed until the block ends, and then as `learn_scales` leaves it; leaving the
     loop early stops the search.
 
-    Args:
-        start: the scales before the first iteration, [blocks] float64, from the blocks and the
-            settings; measured on the borrowed model, if it likes.
-        Others as for `learn_scales`, which also says what is raised.
+    Entering the block finds where the scales start; args as for `learn_scales`, which also says
+    what is raised.
     """
 
     learned: LearnedScales
@@ -95,11 +96,10 @@ class Search:
         batches: Iterable[Any],
         settings: Settings,
         make_optimizer: MakeOptimizer | None = None,
-        start: Callable[[Blocks, Settings], Tensor] = starting_scales,
     ) -> None:
-        self.model, self.loss_fn, self.batches, self.settings = model, loss_fn, batches, settings
+        self.model, self.loss_fn, self.settings = model, loss_fn, settings
         self.make_optimizer = make_optimizer or default_optimizer(settings)
-        self.start = start
+        self._supply = endless(batches)
         self.done = 0
 
     def __enter__(self) -> Search:
@@ -109,7 +109,7 @@ class Search:
             self._blocks = blocks = Blocks(self.model)
             self._norms_before = blocks.norms()
             try:
-                start = self.start(blocks, self.settings)
+                start = self._start(blocks)
             except BaseException:
                 blocks.write(torch.ones(len(blocks)))
                 raise
@@ -124,17 +124,24 @@ class Search:
 
     def __iter__(self) -> Iterator[Iteration]:
         algorithm = paper if self.settings.preset == "paper" else multistep
-        supply = endless(self.batches)
         for iteration in algorithm(
             self._blocks,
             self._scales,
             self.loss_fn,
-            supply,
+            self._supply,
             self.settings,
             self.make_optimizer,
         ):
             self.done += 1
             yield iteration
+
+    def _start(self, blocks: Blocks) -> Tensor:
+        settings = self.settings
+        if settings.start != "measured" or not blocks.has_branches:
+            return starting_scales(blocks, settings)
+        return measured_scales(
+            self.model, blocks, self.loss_fn, self._supply, settings, self.make_optimizer
+        )
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         with self._borrowed:
@@ -146,6 +153,7 @@ class Search:
                     scales.tolist(),
                     self._norms_before,
                     blocks.norms(),
+                    self._scales.on_bound(),
                     self.done,
                     "iterations" if self.done >= self.settings.iters else "stopped",
                     time.monotonic() - self._started,

@@ -22,7 +22,16 @@ from typing import Any
 import torch
 
 from .blocks import Blocks
-from .gradient import LossFn, MakeOptimizer, Steps, detached, gradient_of, norm_derivative, norm_of
+from .gradient import (
+    LossFn,
+    MakeOptimizer,
+    Steps,
+    detached,
+    gradient_of,
+    loss_of,
+    norm_derivative,
+    norm_of,
+)
 from .iteration import LOWER_LOSS, LOWER_NORM, Iteration, checked, draw
 from .scales import Scales
 from .settings import Settings
@@ -53,8 +62,7 @@ def multistep(
         above = gamma is not None and bool(norm > gamma)
         lookahead_loss, step = torch.full_like(loss, torch.nan), LOWER_NORM
         if not above:
-            with torch.no_grad():
-                before = loss_fn(batches[-1]) if gamma is None else torch.inf
+            before = loss_of(loss_fn, batches[-1]) if gamma is None else torch.inf
             held = detached(g)
             lookahead_loss, derivative = look_ahead(
                 blocks, loss_fn, held, batches[1:], settings, make_optimizer

@@ -12,12 +12,12 @@ MEASURED_BRANCHES = 30  # six layers a side, on which the default of `max_change
 
 
 def starting_scales(blocks: Blocks, settings: Settings) -> Tensor:
-    """α before the first iteration: `branch_scale` for branch outputs, `encoder_scale` for the
-    encoder's other matrices, 1 for the rest. 1 for all where the model has no branches between
-    LayerNorms. [blocks], float64
+    """α before the first iteration where nothing is measured: for the start `fixed`, `branch_scale`
+    for branch outputs, `encoder_scale` for the encoder's other matrices, 1 for the rest; 1 for all
+    where the model has no branches between LayerNorms. [blocks], float64
     """
     scales = torch.ones(len(blocks), dtype=torch.float64)
-    if blocks.has_branches:
+    if blocks.has_branches and settings.start == "fixed":
         for index, block in enumerate(blocks.blocks):
             if block.kind == BRANCH_OUTPUT:
                 scales[index] = settings.branch_scale
@@ -93,3 +93,7 @@ class Scales:
         update = self.lr * m_hat / (v_hat.sqrt() + self.eps)
         moved = self.values * torch.exp(-update) if self.log_space else self.values - update
         self.values = torch.minimum(torch.maximum(moved, self.lower), self.upper)
+
+    def on_bound(self) -> list[bool]:
+        """Whether each scale lies on one of its bounds."""
+        return ((self.values == self.lower) | (self.values == self.upper)).tolist()

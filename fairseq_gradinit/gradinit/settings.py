@@ -44,6 +44,21 @@ class Settings:
         Choice(PRESETS),
         paper="paper",
     )
+    start: str = setting(
+        "measured",
+        "where the scales start; measured: branches turned down to `branch_scale`, and what feeds "
+        "them as far as an update of the run's optimizer, measured on the model, asks for; fixed: "
+        "`branch_scale` and `encoder_scale`; none: 1",
+        Choice(("measured", "fixed", "none")),
+        paper="none",
+    )
+    drift: float = setting(
+        0.4,
+        "measured: how far one update may move the common output of the branches of a stack, all "
+        "together, as a part of the residual stream",
+        RATE,
+        "× the stream",
+    )
     lookahead: int = setting(
         10,
         "K, optimizer steps before the loss that is differentiated",
@@ -60,8 +75,8 @@ class Settings:
         paper=1.0,
     )
     iters: int = setting(
-        40,
-        "T, iterations; 0: the start, nothing learned",
+        0,
+        "T, iterations of learning after the start",
         Range(0),
         "iterations",
         SCRIPT,
@@ -69,14 +84,13 @@ class Settings:
     )
     branch_scale: float = setting(
         0.03,
-        "where the scale of each residual branch's last matrix (out_proj, fc2) starts",
-        paper=1.0,
+        "measured and fixed: where the scale of each residual branch's last matrix (out_proj, fc2) "
+        "starts",
     )
     encoder_scale: float = setting(
         0.3,
-        "where the scales of the encoder's other matrices start, embeddings apart; all others "
-        "start at 1",
-        paper=1.0,
+        "fixed: where the scales of the encoder's other matrices start, embeddings apart; all "
+        "others start at 1",
     )
     max_change: float = setting(
         1.2,
@@ -148,24 +162,22 @@ class Settings:
         0.0, "gradient clipping in the look-ahead and the trial; 0: none", Range(0)
     )
     trial: int = setting(
-        60,
-        "updates tried, and undone, to predict whether training goes well at this learning rate, "
-        "and at which lower one if not; 0: none",
+        40,
+        "updates tried, and undone, to say whether training goes well at this learning rate and up "
+        "to which it would, by factors of 2; 0: none",
         Range(0),
         "updates",
-    )
-    trial_orders: int = setting(
-        3, "how often they are tried, each time on other batches; all must go well", Range(1)
     )
     seed: int = setting(1, "seed of everything drawn at random")
 
     @classmethod
-    def of(cls, preset: str = "multistep", **given: Any) -> Settings:
+    def of(cls, preset: str | None = None, **given: Any) -> Settings:
         """The preset with what is `given`; None means the preset's.
 
         Raises:
             GradInitError: a value out of its range, named with its remedy.
         """
+        preset = PRESETS[0] if preset is None else preset
         _check(preset in PRESETS, "preset", preset, Choice(PRESETS))
         chosen = {name: value for name, value in given.items() if value is not None}
         settings = cls(**{**defaults(preset), **chosen})

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from .blocks import Blocks
 from .branches import Branch, find_branches
 from .errors import GradInitError
-from .gradient import LossFn, MakeOptimizer, Steps, gradient_of
+from .gradient import LossFn, MakeOptimizer, Steps, gradient_of, loss_of
 from .settings import Settings
 
 PASSES = 3  # measurements; the second and third correct for what the first could not know
@@ -92,8 +92,8 @@ def measure_drift(
     with _watched(branches) as before:
         _, gradient = gradient_of(loss_fn, blocks, batch)
     Steps(blocks, make_optimizer, settings.clip_norm, settings.eta).step(gradient)
-    with _watched(branches) as after, torch.no_grad():
-        loss_fn(batch)
+    with _watched(branches) as after:
+        loss_of(loss_fn, batch)
     blocks.write(scales)
     return {
         name: float((after[name].mean() - flow.mean()).pow(2).mean().sqrt() / flow.size())

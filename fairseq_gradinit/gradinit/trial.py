@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -20,12 +20,15 @@ from torch import nn
 from .blocks import Blocks
 from .borrowed import borrowed
 from .errors import GradInitError
-from .gradient import LossFn, MakeOptimizer, Steps
+from .gradient import LossFn, MakeOptimizer, Steps, gradient_of
+from .measures import Reading
 from .settings import Settings
 
-COLLAPSED = 1e-3  # a token spread below it hardly ever comes back
 LAST = 10  # steps whose mean loss is compared with the first
-Measure = Callable[[Any], "float | None"]
+FACTOR = 2.0  # from one learning rate tried to the next
+UP, DOWN = 2, 4  # how many more are tried above and below the run's
+
+Measure = Callable[[], Reading | None]
 
 
 @dataclass(frozen=True)
@@ -35,19 +38,19 @@ class Trial:
     Attributes:
         learning_rate: η.
         first_loss, last_loss: nats per token at the first step, and the mean of the last 10.
-        token_spread: ρ at the end, see `measures`; None where nothing could be measured.
+        reading: of the model at the end; None where nothing could be measured.
     """
 
     learning_rate: float
     first_loss: float
     last_loss: float
-    token_spread: float | None
+    reading: Reading | None
 
     @property
     def trains(self) -> bool:
         """Predicted to train: the loss fell and the tokens can still be told apart."""
         fell = math.isfinite(self.last_loss) and self.last_loss < self.first_loss
-        return fell and (self.token_spread is None or self.token_spread >= COLLAPSED)
+        return fell and not (self.reading and self.reading.collapsed)
 
 
 def try_updates(
@@ -56,7 +59,7 @@ def try_updates(
     batches: Iterable[Any],
     settings: Settings,
     make_optimizer: MakeOptimizer,
-    measure: Measure = lambda batch: None,
+    measure: Measure = lambda: None,
     learning_rate: float | None = None,
 ) -> Trial:
     """Takes `settings.trial` updates without dropout, then puts the model back as it was.
@@ -64,7 +67,7 @@ def try_updates(
     Args:
         model, loss_fn, make_optimizer: as for `learn_scales`.
         batches: one is drawn per update.
-        measure: the token spread on a batch, at the parameters in force.
+        measure: reads the model at the parameters in force.
         learning_rate: η of the updates; by default that of the settings.
 
     Raises:
@@ -75,40 +78,37 @@ def try_updates(
     with borrowed(model):
         blocks = Blocks(model)
         steps = Steps(blocks, make_optimizer, settings.clip_norm, eta)
-        spread = None
+        reading = None
         try:
             for batch in itertools.islice(batches, settings.trial):
-                loss = loss_fn(batch)
-                losses.append(float(loss.detach()))
+                loss, gradient = gradient_of(loss_fn, blocks, batch)
+                losses.append(float(loss))
                 if not math.isfinite(losses[-1]):
                     break
-                gradient = torch.autograd.grad(loss, blocks.parameters, allow_unused=True)
                 steps.step(gradient)
             if not losses:
                 raise GradInitError("`trial`: there is no batch; give more data")
-            with torch.no_grad():
-                spread = measure(batch)
+            if math.isfinite(losses[-1]):
+                with torch.no_grad():
+                    reading = measure()
         finally:
             blocks.write(torch.ones(len(blocks)))
-    return Trial(eta, losses[0], fmean(losses[-LAST:]), spread)
+    return Trial(eta, losses[0], fmean(losses[-LAST:]), reading)
 
 
-def try_downwards(
-    try_at: Callable[[float], Trial], learning_rate: float, orders: int, halvings: int = 4
-) -> list[Trial]:
-    """Trials at η, η/√2, η/2, … until one rate is predicted to train, or η has been halved
-    `halvings` times.
+def try_rates(try_at: Callable[[float], Trial], learning_rate: float) -> Iterator[Trial]:
+    """Trials at η, then at 2η, 4η, … until one goes astray, or at η/2, η/4, … until one does not;
+    `UP` and `DOWN` of them at most. The last that trains has the highest rate to vouch for."""
+    first = try_at(learning_rate)
+    yield first
+    factor, most = (FACTOR, UP) if first.trains else (1 / FACTOR, DOWN)
+    for step in range(1, most + 1):
+        trial = try_at(learning_rate * factor**step)
+        yield trial
+        if trial.trains != first.trains:
+            return
 
-    A rate is when `orders` trials of it are, each on batches of its own; the first that goes
-    astray is the last of its rate. Near the highest rate that trains the order of the batches
-    decides.
-    """
-    trials = []
-    for halving in range(2 * halvings + 1):
-        for _ in range(orders):
-            trials.append(try_at(learning_rate / math.sqrt(2) ** halving))
-            if not trials[-1].trains:
-                break
-        else:
-            break
-    return trials
+
+def highest_that_trains(trials: Iterable[Trial]) -> float | None:
+    """The highest learning rate of those tried that is predicted to train, if there is one."""
+    return max((trial.learning_rate for trial in trials if trial.trains), default=None)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from .errors import GradInitError
 
+
 @dataclass(frozen=True)
 class UnigramStart:
     """What was done, for the record.

@@ -5,7 +5,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from fairseq_gradinit.batches import overlapping_halves, whole_batches
+from fairseq_gradinit.batches import Supply
 from fairseq_gradinit.gradinit import GradInitError
 
 
@@ -21,8 +21,12 @@ class Sentences:
         return items
 
 
-def draw(supply, index_lists, count, seed=0):
-    return list(islice(supply(Sentences(), index_lists, np.random.default_rng(seed)), count))
+whole_batches, overlapping_halves = Supply.whole_batches, Supply.overlapping_halves
+
+
+def draw(method, index_lists, count, seed=0):
+    supply = Supply(Sentences(), index_lists, np.random.default_rng(seed))
+    return list(islice(method(supply), count))
 
 
 @pytest.mark.parametrize("size", range(3, 20))
@@ -57,10 +61,40 @@ def test_every_batch_comes_once_before_any_comes_twice():
     assert rounds[0] != rounds[1]
 
 
-def test_batch_too_small_to_cut_is_refused():
-    with pytest.raises(GradInitError, match="batch of 2 sentence") as caught:
-        draw(overlapping_halves, [[0, 1]], 2)
+def test_batches_too_small_to_cut_are_left_out():
+    """fairseq cuts batches in multiples of 8, and what is left over can be one or two sentences."""
+    lists = [[0, 1], [2, 3, 4], [5], [6, 7, 8, 9]]
+    assert {i for sample in draw(overlapping_halves, lists, 40) for i in sample} == set(
+        range(2, 10)
+    )
+    with pytest.raises(GradInitError, match="the largest has 2") as caught:
+        draw(overlapping_halves, [[0, 1], [2]], 1)
     assert "--gradinit-max-tokens" in str(caught.value)
+
+
+class Tokens(Sentences):
+    """Sentence i has i tokens."""
+
+    def collater(self, items):
+        return {"items": items, "ntokens": sum(items)}
+
+
+@pytest.mark.parametrize("sentence_avg, shares", [(False, [2 / 7, 5 / 7]), (True, [0.5, 0.5])])
+def test_an_update_in_parts_weighs_them_as_training_does(sentence_avg, shares):
+    lists = [[1, 1], [3, 2]]
+    supply = Supply(Tokens(), lists, np.random.default_rng(1), 2, sentence_avg)
+    batch = next(supply.whole_batches())
+    found = dict(zip((tuple(sample["items"]) for sample in batch.batches), batch.shares))
+    assert found == pytest.approx({(1, 1): shares[0], (3, 2): shares[1]})
+
+
+def test_halves_of_an_update_in_parts():
+    lists = [list(range(i, i + 6)) for i in range(0, 60, 6)]
+    supply = Supply(Tokens(), lists, np.random.default_rng(1), 4)
+    s, s_tilde = islice(supply.overlapping_halves(), 2)
+    assert len(s.batches) == len(s_tilde.batches) == 4
+    for one, other in zip(s.batches, s_tilde.batches):
+        assert len(set(one["items"]) & set(other["items"])) == 2
 
 
 def test_dataset_that_prefetches_is_prefetched_whole():
@@ -72,5 +106,5 @@ def test_dataset_that_prefetches_is_prefetched_whole():
             self.prefetched = list(indices)
 
     dataset = Prefetching()
-    next(whole_batches(dataset, [[0, 1], [2]], np.random.default_rng(0)))
+    next(Supply(dataset, [[0, 1], [2]], np.random.default_rng(0)).whole_batches())
     assert dataset.prefetched == [0, 1, 2]

@@ -15,7 +15,9 @@ from fairseq_gradinit.records import (
 )
 
 BLOCKS = [Block("a.weight", (), "weight", (2, 3)), Block("b", ("c",), "bias", (3,))]
-LEARNED = LearnedScales(BLOCKS, [0.5, 2.0], [1.0, 1.5], [0.5, 3.0], 7, "iterations", 1.25)
+LEARNED = LearnedScales(
+    BLOCKS, [0.5, 2.0], [1.0, 1.5], [0.5, 3.0], [True, False], 7, "iterations", 1.25
+)
 ABOUT = {"config": {"eta": 1e-3}, "seed": 4, "versions": {}}
 
 

@@ -9,8 +9,15 @@ import torch
 from toy_models import ToyTransformer, random_batches
 
 from fairseq_gradinit.gradinit import GradInitError, Settings
-from fairseq_gradinit.gradinit.measures import token_spread
-from fairseq_gradinit.gradinit.trial import Trial, try_downwards, try_updates
+from fairseq_gradinit.gradinit.measures import COLLAPSED, Reading, token_spread
+from fairseq_gradinit.gradinit.trial import (
+    DOWN,
+    UP,
+    Trial,
+    highest_that_trains,
+    try_rates,
+    try_updates,
+)
 
 
 def adam(params):
@@ -73,19 +80,20 @@ def test_nothing_is_left_behind():
 
 
 def test_measured_where_it_ends():
-    """With the parameters of the last update, on the last batch, and in evaluation mode."""
+    """With the parameters of the last update, and in evaluation mode."""
     model = ToyTransformer(seed=1)
     start = next(model.parameters()).detach().clone()
-    batches, found = random_batches(4, seed=5), []
+    found, read = [], Reading(5.0, 0.1, 0.5, None)
 
-    def measure(batch):
-        found.append((batch, float((next(model.parameters()) - start).norm()), model.training))
-        return 0.5
+    def measure():
+        found.append((float((next(model.parameters()) - start).norm()), model.training))
+        return read
 
     settings = Settings.of("multistep", eta=1e-2, trial=4)
-    assert try_updates(model, model, batches, settings, adam, measure).token_spread == 0.5
-    ((batch, distance, training),) = found
-    assert batch is batches[-1] and distance > 0.01 and not training
+    batches = random_batches(4, seed=5)
+    assert try_updates(model, model, batches, settings, adam, measure).reading is read
+    ((distance, training),) = found
+    assert distance > 0.01 and not training
 
 
 def test_an_explosion_ends_it_and_does_not_train():
@@ -97,36 +105,43 @@ def test_an_explosion_ends_it_and_does_not_train():
 
 
 @pytest.mark.parametrize(
-    "last_loss, share, trains",
+    "last_loss, spreads, trains",
     [
         (5.0, None, True),
-        (5.0, 0.5, True),
-        (5.0, 0.0, False),  # it falls, but every token looks the same
-        (8.0, 0.5, False),
+        (5.0, (0.5, 0.5), True),
+        (5.0, (None, 0.5), True),
+        (5.0, (0.5, COLLAPSED / 2), False),  # it falls, but every token looks the same
+        (5.0, (0.0, 0.5), False),
+        (5.0, (math.nan, 0.5), False),
+        (8.0, (0.5, 0.5), False),
         (math.nan, None, False),
         (-math.inf, None, False),
     ],
 )
-def test_verdict(last_loss, share, trains):
-    assert Trial(1e-3, 7.0, last_loss, share).trains == trains
+def test_verdict(last_loss, spreads, trains):
+    reading = None if spreads is None else Reading(5.0, 0.0, *spreads)
+    assert Trial(1e-3, 7.0, last_loss, reading).trains == trains
 
 
-def test_downwards_until_one_trains():
+def rates_tried(highest):
+    """The learning rates tried from 1, where those up to `highest` train."""
+
     def at(rate):
-        return Trial(rate, 7.0, 5.0 if rate < 0.6 else 9.0, None)
+        return Trial(rate, 7.0, 5.0 if rate <= highest else 9.0, None)
 
-    rates = [r.learning_rate for r in try_downwards(at, 1.0, orders=2)]
-    assert rates == pytest.approx([1.0, math.sqrt(0.5), 0.5, 0.5])
-    never = try_downwards(lambda rate: Trial(rate, 7.0, 9.0, None), 1.0, 3, halvings=2)
-    assert [r.learning_rate for r in never][-1] == pytest.approx(0.25)
-    assert not any(r.trains for r in never)
+    trials = list(try_rates(at, 1.0))
+    return [trial.learning_rate for trial in trials], highest_that_trains(trials)
 
 
-def test_one_order_that_goes_astray_is_enough():
-    outcomes = iter([5.0, 5.0, 9.0, 5.0, 5.0, 5.0])
-    found = try_downwards(lambda rate: Trial(rate, 7.0, next(outcomes), None), 1.0, 3)
-    assert [r.learning_rate for r in found] == pytest.approx([1.0] * 3 + [math.sqrt(0.5)] * 3)
-    assert [r.trains for r in found] == [True, True, False, True, True, True]
+def test_upwards_until_one_goes_astray_downwards_until_one_trains():
+    assert rates_tried(2.5) == ([1.0, 2.0, 4.0], 2.0)
+    assert rates_tried(1.0) == ([1.0, 2.0], 1.0)
+    assert rates_tried(0.3) == ([1.0, 0.5, 0.25], 0.25)
+
+
+def test_not_for_ever():
+    assert rates_tried(1e9) == ([2.0**k for k in range(UP + 1)], 2.0**UP)
+    assert rates_tried(0) == ([2.0**-k for k in range(DOWN + 1)], None)
 
 
 def test_no_batch_is_refused():
