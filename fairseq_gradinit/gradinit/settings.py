@@ -223,7 +223,8 @@ class Settings:
             f"{self.min_scale} with upper bounds {self.max_scale}, {self.max_layernorm_scale}",
             "bounds with 1, where scales start, between them",
         )
-        for name in ("branch_scale", "encoder_scale"):
+        used = {"measured": ("branch_scale",), "fixed": ("branch_scale", "encoder_scale")}
+        for name in used.get(self.start, ()):
             value = getattr(self, name)
             _check(
                 math.isfinite(value) and self.min_scale <= value <= self.max_scale,

@@ -8,7 +8,10 @@ import fairseq_gradinit
 ROOT = Path(fairseq_gradinit.__file__).parent
 FIRST = ("errors", "ranges", "encoders", "measures", "borrowed", "settings", "blocks")
 # gradinit's files, each of which may import those before it.
-GRADINIT = (*FIRST, "scales", "gradient", "iteration", "paper", "multistep", "learn", "trial")
+GRADINIT = (
+    *(*FIRST, "unigram", "branches", "scales", "gradient", "start"),
+    *("iteration", "paper", "multistep", "learn", "trial"),
+)
 NEVER = {"fairseq", "omegaconf", "hydra", "fairseq_gradinit"}
 
 

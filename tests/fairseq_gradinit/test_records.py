@@ -24,7 +24,7 @@ ABOUT = {"config": {"eta": 1e-3}, "seed": 4, "versions": {}}
 @pytest.fixture
 def written(tmp_path):
     path = tmp_path / "gradinit" / "scales.json"
-    write_scales(path, record_of(LEARNED, ABOUT))
+    write_scales(path, record_of(LEARNED, None, ABOUT))
     return path
 
 
@@ -50,7 +50,7 @@ def test_nothing_half_written_when_the_disk_fails(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(GradInitError, match=r"--save-dir: .*cannot be written .*No space left"):
-        write_scales(path, record_of(LEARNED, ABOUT))
+        write_scales(path, record_of(LEARNED, None, ABOUT))
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["scales.json"]
 
@@ -59,7 +59,7 @@ def test_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "gradinit").write_text("a file in the way")
     path = tmp_path / "gradinit" / "scales.json"
     for write in (
-        lambda: write_scales(path, record_of(LEARNED, ABOUT)),
+        lambda: write_scales(path, record_of(LEARNED, None, ABOUT)),
         lambda: IterationLog(path),
     ):
         with pytest.raises(GradInitError, match=r"--save-dir: .*cannot be written"):

@@ -12,6 +12,7 @@ from fairseq_gradinit.gradinit.multistep import look_ahead, multistep
 from fairseq_gradinit.gradinit.paper import paper
 from fairseq_gradinit.gradinit.scales import Scales
 
+START = {"paper": "none", "multistep": "fixed"}  # which the reference knows
 ETA = 1e-3
 MODELS = pytest.mark.parametrize(
     "model_options",
@@ -113,6 +114,7 @@ def test_multistep_is_the_written_out_look_ahead(model_options, algorithm, eta, 
     """Whether the look-ahead descends (η small) or climbs; its steps are taken at m·η."""
     settings = Settings.of(
         "multistep",
+        start="fixed",
         algorithm=algorithm,
         eta=eta,
         lookahead_lr=1.5,
@@ -148,7 +150,7 @@ def test_multistep_is_the_written_out_look_ahead(model_options, algorithm, eta, 
 def test_scale_gradient_agrees_with_finite_differences(model_options, preset, kind):
     """∂/∂α_m against (f(α_m + h) − f(α_m − h)) / 2h with the look-ahead's steps held."""
     gamma = 1e-9 if kind == "lower_norm" else 1e9
-    settings = Settings.of(preset, eta=ETA, gamma=gamma)
+    settings = Settings.of(preset, eta=ETA, gamma=gamma, start=START[preset], iters=1)
     batches = random_batches(settings.lookahead + 1, seed=5)
     model = ToyTransformer(seed=2, **model_options).eval()
     record, scale_gradient, blocks = one_iteration(model, batches, settings)
@@ -199,7 +201,7 @@ def test_central_difference_agrees_with_double_backward(model_options, algorithm
 @pytest.mark.parametrize("constraint", ["exact", "finite-difference"])
 @pytest.mark.parametrize("preset", ["paper", "multistep"])
 def test_parameters_are_bit_identical_after_an_iteration(gamma, constraint, preset):
-    settings = Settings.of(preset, gamma=gamma, constraint=constraint)
+    settings = Settings.of(preset, gamma=gamma, constraint=constraint, start=START[preset], iters=1)
     model = ToyTransformer(seed=1).float()
     initial = [p.detach().clone() for p in model.parameters()]
     scales = torch.linspace(0.5, 1.5, len(initial), dtype=torch.float64)
@@ -230,7 +232,13 @@ def test_clipping_of_the_run_is_in_the_look_ahead():
     losses = {}
     for clip_norm in (0.0, 1e-12):
         settings = Settings.of(
-            "multistep", algorithm="sgd", eta=0.1, lookahead=3, clip_norm=clip_norm
+            "multistep",
+            start="fixed",
+            algorithm="sgd",
+            eta=0.1,
+            iters=1,
+            lookahead=3,
+            clip_norm=clip_norm,
         )
         model = ToyTransformer(seed=1).eval()
         losses[clip_norm] = one_iteration(model, batches, settings)[0].lookahead_loss

@@ -44,7 +44,7 @@ def test_only_branches_between_layernorms_start_turned_down():
             super().__init__()
             self.encoder = nn.ModuleDict({"fc1": nn.Linear(2, 2), "fc2": nn.Linear(2, 2)})
 
-    settings = Settings.of("multistep", eta=1e-3)
+    settings = Settings.of("multistep", eta=1e-3, start="fixed")
     assert set(starting_scales(Blocks(Convolutional()), settings).tolist()) == {1.0}
     branches = (settings.branch_scale, settings.encoder_scale)
     assert set(starting_scales(Blocks(ToyTransformer(seed=1)), settings).tolist()) == {

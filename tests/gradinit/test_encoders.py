@@ -51,7 +51,7 @@ def test_encoder_of_an_encoder_decoder(model, prefix, first, last, inside):
     assert {b.name for b in blocks.blocks if b.in_encoder} == {
         name for name, _ in model.named_parameters() if name.startswith(prefix)
     }
-    settings = Settings.of("multistep")
+    settings = Settings.of("multistep", start="fixed")
     start = dict(zip((b.name for b in blocks.blocks), starting_scales(blocks, settings).tolist()))
     for name, scale in start.items():
         if name.endswith(f"{last}.weight"):

@@ -15,7 +15,7 @@ def test_paper_is_the_published_setting():
     assert (paper.iters, paper.lr, paper.betas, paper.lookahead) == (780, 2.5e-3, (0.9, 0.98), 1)
     assert (paper.min_scale, paper.max_scale, paper.max_layernorm_scale) == (0.01, math.inf, 100)
     assert not paper.log_space
-    assert paper.branch_scale == 1.0
+    assert paper.start == "none"
 
 
 def test_multistep_has_no_constraint_unless_asked():
@@ -69,9 +69,8 @@ def test_none_means_default_and_json_holds_it_all():
         {"branch_scale": 0.001},
         {"branch_scale": math.nan},
         {"branch_scale": math.inf},
-        {"encoder_scale": 0.001},
+        {"encoder_scale": 0.001, "start": "fixed"},
         {"trial": -1},
-        {"trial_orders": 0},
         {"min_embedding_scale": 1.5},
         {"min_embedding_scale": -1.0},
         {"max_change": 0.5},
