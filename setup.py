@@ -21,6 +21,7 @@ FAIRSEQ = [
 RECIPES = [
     "altair>=5.4",
     "jinja2>=3.1",
+    "lxml>=4.9",
     "matplotlib>=3.7",
     "pandas>=2.2",
     "pooch>=1.8",

@@ -138,22 +138,14 @@ def main() -> None:
     generate(raw, args.pairs)
     stages: dict[str, Any] = {}
     environment = {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    shared = ["--out", str(out), "--languages", "en", "de", "--workers", str(args.workers)]
-    lib = [sys.executable, "-m", "data_prep.lib"]
-    # The stages of wmt14_en_de.sh one by one, to time each; the script itself then finds all done.
-    commands = {
-        "get": ["get", "wmt14", "--to", "raw", "--raw-dir", str(raw), "--drop-empty"],
-        "learn": ["learn", "sentencepiece", "--size", "32000"],
-        "segment": ["segment", "sentencepiece", "--most", "250", "--ratio", "1.5"],
-        "binarise": ["binarise", "--joined-dictionary"],
-        "card": ["card"],
-    }
-    for name, command in commands.items():
-        stages[name] = measure([*lib, *command, *shared], args.pairs, args.workers, environment)
+    script = ["bash", str(ROOT / "data_prep/wmt14_en_de.sh"), "--out", str(out)]
+    script += ["--raw-dir", str(raw), "--workers", str(args.workers)]
+    # One stage more each time, to time each; those before it are found done and skipped.
+    for name in ("get", "learn", "segment", "binarise", "card"):
+        command = [*script, "--until", name]
+        stages[name] = measure(command, args.pairs, args.workers, environment)
         print(name, json.dumps(stages[name]), file=sys.stderr, flush=True)
         _write(args, stages)
-    script = ["bash", str(ROOT / "data_prep/wmt14_en_de.sh")]
-    script += ["--out", str(out), "--raw-dir", str(raw)]
     stages["whole script again, all stages skipped"] = measure(
         script, args.pairs, args.workers, environment
     )

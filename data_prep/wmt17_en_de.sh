@@ -1,24 +1,17 @@
 #!/usr/bin/env bash
 # WMT'17 English to German, 4.5 M pairs: Europarl v7, Common Crawl, News Commentary v12, in the
 # order of fairseq's recipe; newstest2013 is valid, newstest2014 (3,003 lines) is test. Joint
-# sentencepiece of 32,000 on raw text, or Moses tokens and BPE; pairs of train above 250 pieces or
-# ratio 1.5 are dropped, as fairseq does.
+# sentencepiece of 32,000 on raw text, or with --bpe N (40000 in the field) Moses tokens (normalised,
+# -a) and N merges; pairs of train above 250 pieces or ratio 1.5 are dropped, as fairseq does.
 #
 #   bash data_prep/wmt17_en_de.sh --out DIR
 #
-#   --raw-dir DIR             use local files, no download (default: $GRADINIT_RAW_DIR): archives,
-#                             their files, or train.*, valid.*, test.* (plain, .gz or .xz)
-#   --sentencepiece N         size of the joint vocabulary (default 32000)
-#   --bpe N                   instead: Moses tokens (normalised, -a), N merges (40000 in the field)
-#   --separate-dictionaries   one dictionary for each language
-#   --limit N  --workers N  --dry-run
-#
+# --raw-dir may hold the archives, their files, or train.*, valid.*, test.* (plain or packed).
 # bench/data_prep_wmt.md has time and memory of a run on 4.5 M generated pairs. Needs 2 GB of
 # downloads and 12 GB of disk. Licence: research use (WMT).
 
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
-source "$(dirname "${BASH_SOURCE[0]}")/lib/wmt.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/lib/prep.sh"
 
-SOURCE_LANG=en TARGET_LANG=de
-wmt wmt17 "$@"
+prep wmt17 --source-lang en --target-lang de --sentencepiece 32000 --joined-dictionary --drop-empty \
+    --normalise --aggressive --apostrophes tokens --most-pieces 250 --piece-ratio 1.5 -- "$@"

@@ -1,9 +1,28 @@
 """Generated corpora for the tests of data_prep."""
 
 import random
+import shlex
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+
+SCRIPTS = {
+    "multi30k": "multi30k_de_en.sh",
+    "quickstart": "quickstart_de_en.sh",
+    "iwslt14": "iwslt14_de_en.sh",
+    "wmt14": "wmt14_en_de.sh",
+    "wmt17": "wmt17_en_de.sh",
+    "own": "own_text.sh",
+}
+
+
+def form_of(corpus):
+    """The options that a script gives before those of the user."""
+    text = (ROOT / "data_prep" / SCRIPTS[corpus]).read_text(encoding="utf-8").replace("\\\n", " ")
+    words = shlex.split(next(line for line in text.splitlines() if line.startswith("prep ")))
+    assert words[1] == corpus and words[-2:] == ["--", "$@"]
+    return words[2:-2]
+
 
 GERMAN = [
     "der",
@@ -42,6 +61,26 @@ def write_pairs(folder, split, pairs, languages=("de", "en")):
         path.write_text("".join(pair[side] + "\n" for pair in pairs), encoding="utf-8")
         paths.append(path)
     return paths
+
+
+def own(folder, count=300, pairs=None, languages=("de", "en")):
+    """The options of own_text.sh for files that are written into `folder`."""
+    source, target = write_pairs(folder, "train", pairs or sentences(count), languages)
+    source_lang, target_lang = languages
+    files = ["--src", source, "--tgt", target]
+    return [*files, "--source-lang", source_lang, "--target-lang", target_lang]
+
+
+def write_splits(folder, count=50):
+    """train, valid and test in `folder`, all different."""
+    for seed, split in enumerate(("train", "valid", "test")):
+        write_pairs(folder, split, sentences(count, seed))
+
+
+def read_side(out, folder, split, language="de"):
+    """The lines of one file below an output folder."""
+    text = (out / folder / f"{split}.{language}").read_text(encoding="utf-8")
+    return text.split("\n")[:-1]
 
 
 def tree(folder):

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,46 +11,55 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from .parallel import map_blocks
-from .stages import Report, Run, load_provenance, stage
+from . import record
+from .binarise import FOLDER
+from .blocks import map_blocks
+from .stages import Place, Report, Run, stage
 
 
 def card(run: Run) -> None:
     """Stage `card`: OUT/card.json and OUT/card.txt; the text is also printed."""
-    splits = run.splits("segmented")
-    outputs = [run.out / "card.json", run.out / "card.txt"]
-    dictionaries = [run.out / "data-bin" / f"dict.{language}.txt" for language in run.languages]
-    inputs = [*dictionaries, *(p for split in splits for p in run.texts("segmented", split))]
-    stages = {} if run.dry_run else load_provenance(run.out)["stages"]
-    notes = [note for record in stages.values() for note in record.get("notes", [])]
+    labels = [f"{FOLDER}/dict.{language}.txt" for language in run.languages]
+    stages = {} if run.dry_run else record.read(run.out).stages
+    notes = [note for done in stages.values() for note in done.notes]
+    about = {"corpus": "", "licence": "", "version": ""}
+    if "get" in stages:
+        versions = (source.version for source in stages["get"].sources if source.version)
+        about = {
+            "corpus": stages["get"].corpus,
+            "licence": stages["get"].licence,
+            "version": next(versions, ""),
+        }
 
-    def work(partial: Callable[[Path], Path]) -> Report:
-        known = [_read_dictionary(path) for path in dictionaries]
+    def work(place: Place) -> Report:
+        known = [_read_dictionary(run.out / label) for label in labels]
         counts, hashes = {}, {}
-        for split in splits:
+        for split in run.splits:
             counts[split], hashes[split] = _count_split(run, split, known)
         overlap = {
             split: {
                 what: int(np.isin(hashes[split][what], hashes["train"][what]).sum())
                 for what in hashes[split]
             }
-            for split in splits
+            for split in run.splits
             if split != "train"
         }
         facts = {
+            **about,
             "splits": counts,
             "in_train_too": overlap,
             "dictionary": dict(zip(run.languages, map(len, known))),
             "notes": notes,
         }
         text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
-        partial(outputs[0]).write_text(text, encoding="utf-8")
-        partial(outputs[1]).write_text(_as_text(run, facts), encoding="utf-8")
+        place("card.json").write_text(text, encoding="utf-8")
+        place("card.txt").write_text(_as_text(run, facts), encoding="utf-8")
         return {}
 
-    stage(run, "card", inputs, {"notes": notes}, outputs, work)
+    inputs = run.inputs(*labels, *run.names("segmented"))
+    stage(run, "card", inputs, {"notes": notes, **about}, ["card.json", "card.txt"], work)
     if not run.dry_run:
-        print(outputs[1].read_text(encoding="utf-8"), end="", flush=True)
+        print((run.out / "card.txt").read_text(encoding="utf-8"), end="", flush=True)
 
 
 def _read_dictionary(path: Path) -> set[str]:
@@ -122,6 +131,9 @@ def _as_text(run: Run, facts: dict[str, Any]) -> str:
         table.add_row(name, *cells)
     console = Console(width=100, file=io.StringIO(), color_system=None, highlight=False)
     console.print(table)
+    version = f", version {facts['version']}" if facts["version"] else ""
+    console.print(f"corpus: {facts['corpus']}{version}", markup=False, soft_wrap=True)
+    console.print(f"licence: {facts['licence']}", markup=False, soft_wrap=True)
     for lang, size in facts["dictionary"].items():
         console.print(f"dictionary {lang}: {size:,} types (+ 4 special)")
     for note in facts["notes"]:

@@ -1,19 +1,9 @@
-# Sourced by every script: `options` reads the command line, `prep` runs one stage.
+# Sourced by the recipes: `options` reads a command line in bash, `die` ends in one line.
 
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-# The interpreter: the one named, the active environment's, what `make` installed, or the system's.
-if [[ -z ${PYTHON:-} && -z ${VIRTUAL_ENV:-} && -x $ROOT/.venv/bin/python ]]; then
-    PYTHON=$ROOT/.venv/bin/python
-fi
-PYTHON=${PYTHON:-python3}
-export PYTHONUTF8=1 OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" # the cores are used by processes
-export TQDM_MININTERVAL="${TQDM_MININTERVAL:-1}"
-PREP_COMMAND=$(printf '%q ' "$0" "$@")
-export PREP_COMMAND="${PREP_COMMAND% }"
+source "$(dirname "${BASH_SOURCE[0]}")/prep.sh"
 
-# Defaults of what every script takes.
-OUT='' RAW_DIR=${GRADINIT_RAW_DIR:-} LIMIT=0 WORKERS=$(env -u OMP_NUM_THREADS nproc) DRY_RUN=''
-SHARED="out raw-dir limit workers dry-run!"
+# Defaults of what every recipe takes.
+OUT='' RAW_DIR=${GRADINIT_RAW_DIR:-} DRY_RUN=''
 
 # One package of each of setup.py's lists; found, not imported, which would take seconds.
 PACKAGES_FOUND='from importlib.util import find_spec as f; raise SystemExit(not (f("fairseq") and f("rich")))'
@@ -52,19 +42,4 @@ options() {
     command -v "$PYTHON" >/dev/null || die "PYTHON=$PYTHON: not found; name an interpreter"
     "$PYTHON" -c "$PACKAGES_FOUND" ||
         die "PYTHON=$PYTHON: lacks this project's packages; run make install, or give PYTHON=/path/to/python"
-}
-
-# prep STAGE OPTION...: one stage of data_prep/lib with what all stages share.
-prep() {
-    PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}" "$PYTHON" -m data_prep.lib "$@" \
-        --out "$OUT" --languages "$SOURCE_LANG" "$TARGET_LANG" --workers "$WORKERS" \
-        ${DRY_RUN:+--dry-run}
-}
-
-# OUT/raw -> OUT/data-bin with one sentencepiece model and one dictionary for both languages.
-joint_sentencepiece() {
-    prep learn sentencepiece --size "$SENTENCEPIECE"
-    prep segment sentencepiece
-    prep binarise --joined-dictionary
-    prep card
 }

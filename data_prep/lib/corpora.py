@@ -25,12 +25,20 @@ class Remote:
 class Part:
     """One text with a side per language."""
 
-    names: tuple[str, ...]  # local names to look for, without .gz or .xz, best first
+    names: tuple[str, ...]  # local names to look for, without .gz and the like, best first
     files: dict[str, Remote] = field(default_factory=dict)  # language -> file to download
     archive: Remote | None = None  # or: an archive to download
     member: str = ""  # and the file in it
     markup: str = "plain"  # a reader of markup.py
     note: str = ""  # said in the data card when this part was used
+
+    def members(self, languages: tuple[str, str]) -> tuple[str, str]:
+        """The two files in the archive."""
+        return self.side(self.member, languages[0]), self.side(self.member, languages[1])
+
+    def is_published_name(self, name: str) -> bool:
+        """Whether a file of that name has the archive's markup; under another it is plain text."""
+        return not self.member or name.split("/")[-1] == self.member.split("/")[-1]
 
     def side(self, name: str, language: str) -> str:
         """A name with the language filled in (WMT's sgm also say which side was translated)."""
@@ -45,6 +53,7 @@ class Corpus:
     """A corpus; of the alternatives for a split the first that is there in full is used."""
 
     name: str
+    title: str  # for people: what the report and the card call it
     licence: str
     train: Alternatives
     valid: Alternatives = ()
@@ -76,6 +85,7 @@ def _multi30k(name: str, stems: tuple[str, ...], de: str, en: str) -> Alternativ
 
 MULTI30K = Corpus(
     name="multi30k",
+    title="Multi30k task 1",
     licence="Multi30k: for researchers and educators, non-commercial research and education only "
     "(Flickr30k terms; the repository has no licence file)",
     folders=("multi30k.de-en", "multi30k", "data/task1/raw"),
@@ -107,6 +117,7 @@ _IWSLT_FOLDERS = ("iwslt14.de-en", "iwslt14", "de-en", "orig")
 
 IWSLT14 = Corpus(
     name="iwslt14",
+    title="IWSLT'14",
     licence=_IWSLT_LICENCE,
     folders=_IWSLT_FOLDERS,
     train=((_member(_TALKS, "de-en/train.tags.de-en.{language}", markup="talks"),),),
@@ -120,6 +131,7 @@ IWSLT14 = Corpus(
 # Text without tags that was not yet tokenized: train (valid is taken from it) and test.
 IWSLT14_TEXT = Corpus(
     name="iwslt14-text",
+    title="IWSLT'14",
     licence=_IWSLT_LICENCE,
     folders=_IWSLT_FOLDERS,
     train=((_local("train"),),),
@@ -128,6 +140,7 @@ IWSLT14_TEXT = Corpus(
 # Tokenized (or BPE'd) text: the three splits as they are.
 IWSLT14_SPLITS = Corpus(
     name="iwslt14-splits",
+    title="IWSLT'14",
     licence=_IWSLT_LICENCE,
     folders=_IWSLT_FOLDERS,
     train=(
@@ -183,6 +196,7 @@ def _wmt(name: str, commentary: int) -> Corpus:
     news = f"training/news-commentary-v{commentary}.de-en.{{language}}"
     return Corpus(
         name=name,
+        title=f"WMT'{name[3:]}",
         licence=_WMT_LICENCE,
         folders=("wmt.de-en", "wmt14", "orig"),
         train=(
@@ -229,6 +243,9 @@ def _wmt(name: str, commentary: int) -> Corpus:
         ),
     )
 
+
+# LibreOffice's help: language -> the Debian package that holds its pages.
+HELP = {"de": "libreoffice-help-de", "en": "libreoffice-help-en-us"}
 
 CORPORA = {
     corpus.name: corpus

@@ -1,204 +1,170 @@
 """Any source -> OUT/<folder>/{train,valid,test}.{de,en}: plain, aligned, checked text."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from . import record
 from .archives import unpack
-from .corpora import Alternatives, Corpus, Part
-from .download import fetch
-from .errors import PrepError
+from .forms import unlike
 from .markup import READERS
-from .stages import Report, Run, say, stage
-from .texts import aligned, find_text, sha256_of
+from .packed import PrepError, sha256_of
+from .stages import Place, Report, Run, say, stage
+from .texts import aligned
 
 Pairs = Iterator[tuple[str, str]]
+DOWNLOADS = "work/downloads"
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where the two sides of a text lie, in the order of the run's languages."""
+    """A text of two sides, in the order of the run's languages."""
 
-    sides: tuple[Path, Path]
-    origin: tuple[Path, ...]  # what to hash for provenance: the files or the archive
+    read: Callable[[Path], Pairs]  # the pairs; the path is a folder to unpack into
+    where: str  # the files, for a line about one of theirs
+    files: Mapping[str, Path]  # the part a file plays -> the file or archive
     urls: tuple[str, ...] = ()
-    markup: str = "plain"
     note: str = ""
-    members: tuple[str, ...] = ()  # of origin[0], to be unpacked below `folder`
-    folder: Path = Path()
-
-    def pairs(self, languages: tuple[str, str]) -> Pairs:
-        """Aligned lines of text, from the archive where it comes in one."""
-        if self.members:
-            unpack(self.origin[0], self.members, self.folder)
-        read = READERS[self.markup]
-        sides = [read(path, language) for path, language in zip(self.sides, languages)]
-        return aligned(sides[0], sides[1], str(self.sides[0]), str(self.sides[1]))
+    version: str = ""
+    texts: tuple[Path, ...] = ()  # the sides, where others may have given them in any form
 
 
-def get_corpus(
-    run: Run, corpus: Corpus, raw_dir: Path | None, folder: str, limit: int, drop_empty: bool
-) -> None:
-    """Stage `get`: the corpus from `raw_dir`, or downloaded when that is None."""
-    say(f"licence: {corpus.licence}")
-    outputs = [p for split in corpus.alternatives() for p in run.texts(folder, split)]
-    params = {"corpus": corpus.name, "limit": limit, "drop_empty": drop_empty}
-    local = locate(run, corpus, raw_dir) if raw_dir else None
+@dataclass(frozen=True)
+class Found:
+    """A corpus that is at hand: its name, and for each split its sources."""
 
-    def work(partial: Callable[[Path], Path]) -> Report:
-        sources = local or download(run, corpus)
-        return write_splits(run, sources, folder, partial, limit, drop_empty, corpus.licence)
+    corpus: str
+    licence: str
+    splits: Mapping[str, Sequence[Source]]
+    counts: Mapping[str, int] | None = None
 
-    stage(run, "get", origins(local), params, outputs, work)
+    def files(self) -> dict[str, Path]:
+        """The part each file plays -> the file."""
+        sources = [source for parts in self.splits.values() for source in parts]
+        return {label: path for source in sources for label, path in source.files.items()}
 
 
-def get_own(
+def text_source(
     run: Run,
-    files: dict[str, tuple[Path, Path]],
-    licence: str,
-    folder: str,
-    limit: int,
-    drop_empty: bool,
-) -> None:
-    """Stage `get` for anyone's files: split -> (source, target)."""
-    sources = {split: [Source(sides, sides)] for split, sides in files.items()}
-    outputs = [p for split in sources for p in run.texts(folder, split)]
-    params = {"corpus": "own", "limit": limit, "drop_empty": drop_empty, "licence": licence}
+    sides: tuple[Path, Path],
+    labels: tuple[str, str],
+    markup: str = "plain",
+    note: str = "",
+    urls: tuple[str, ...] = (),
+) -> Source:
+    """A source of two files."""
 
-    def work(partial: Callable[[Path], Path]) -> Report:
-        return write_splits(run, sources, folder, partial, limit, drop_empty, licence)
+    def read(_: Path) -> Pairs:
+        left, right = (READERS[markup](p, lang) for p, lang in zip(sides, run.languages))
+        return aligned(left, right, str(sides[0]), str(sides[1]))
 
-    stage(run, "get", origins(sources), params, outputs, work)
-
-
-def origins(sources: dict[str, list[Source]] | None) -> list[Path]:
-    """The local files behind sources, to be hashed."""
-    return sorted({p for parts in (sources or {}).values() for s in parts for p in s.origin})
+    where = f"{sides[0].name} + {sides[1].name}"
+    texts = sides if markup == "plain" else ()
+    return Source(read, where, dict(zip(labels, sides)), urls, note, texts=texts)
 
 
-def check_raw_dir(raw_dir: Path) -> None:
-    """--raw-dir must be a folder."""
-    if not raw_dir.is_dir():
-        raise PrepError(f"--raw-dir {raw_dir}: no such folder")
-
-
-def locate(run: Run, corpus: Corpus, raw_dir: Path) -> dict[str, list[Source]]:
-    """Find every split of a corpus in `raw_dir`: single files first, else the archives."""
-    check_raw_dir(raw_dir)
-    folders = [raw_dir, *(raw_dir / name for name in corpus.folders)]
-    found = {}
-    for split, alternatives in corpus.alternatives().items():
-        for parts in alternatives:
-            sources = [_locate_part(run, part, folders) for part in parts]
-            if all(sources):
-                found[split] = [source for source in sources if source]
-                break
-        else:
-            raise PrepError(
-                f"--raw-dir {raw_dir}: nothing for {split}; it should hold "
-                f"{_wanted(run, alternatives)} (plain, .gz or .xz)"
-            )
-    return found
-
-
-def _wanted(run: Run, alternatives: Alternatives) -> str:
-    """What the error of `locate` asks for: the first name of every part, then the archives."""
-    language = run.languages[0]
-    texts = [
-        " + ".join(
-            f"{part.side(part.names[-1], language)} ({'/'.join(run.languages)})" for part in parts
-        )
-        for parts in alternatives
-    ]
-    archives = {part.archive.name for parts in alternatives for part in parts if part.archive}
-    return " or ".join([*texts, *([" + ".join(sorted(archives))] if archives else [])])
-
-
-def _locate_part(run: Run, part: Part, folders: Sequence[Path]) -> Source | None:
-    for name in part.names:
-        sides = [find_text(folders, [part.side(name, lang)]) for lang in run.languages]
-        if sides[0] and sides[1]:
-            found = (sides[0], sides[1])
-            return Source(found, found, markup=_markup(part, name), note=part.note)
-    archive = find_text(folders, [part.archive.name]) if part.archive else None
-    if not (part.archive and archive):
-        return None
-    source = _from_archive(run, part, archive)
-    published = part.archive.sha256
-    if published and not run.dry_run and sha256_of(archive) != published:
-        source = replace(source, note=f"{archive.name}: not the published file, sha256 differs")
-    return source
-
-
-def _markup(part: Part, name: str) -> str:
-    """Files named like the archive's member have its markup; under another name, plain text."""
-    bare = name.rsplit("/", 1)[-1]
-    as_published = not part.member or bare == part.member.rsplit("/", 1)[-1]
-    return part.markup if as_published else "plain"
-
-
-def _from_archive(run: Run, part: Part, archive: Path, urls: tuple[str, ...] = ()) -> Source:
-    members = [part.side(part.member, language) for language in run.languages]
-    folder = run.out / "work" / archive.name.split(".")[0]
-    sides = (folder / members[0], folder / members[1])
-    return Source(sides, (archive,), urls, part.markup, part.note, tuple(members), folder)
-
-
-def download(run: Run, corpus: Corpus) -> dict[str, list[Source]]:
-    """Fetch a corpus from where it is published (the first alternative of each split)."""
-    folder = run.out / "work" / "downloads"
-    found: dict[str, list[Source]] = {}
-    for split, alternatives in corpus.alternatives().items():
-        found[split] = []
-        for part in alternatives[0]:
-            if part.archive:
-                archive = fetch(part.archive, folder)
-                found[split].append(_from_archive(run, part, archive, (part.archive.url,)))
-            elif part.files:
-                remotes = [part.files[language] for language in run.languages]
-                paths = [fetch(remote, folder) for remote in remotes]
-                urls = tuple(remote.url for remote in remotes)
-                found[split].append(Source((paths[0], paths[1]), tuple(paths), urls))
-            else:
-                raise PrepError(f"{corpus.name}: not published as a download; give --raw-dir")
-    return found
-
-
-def write_splits(
+def archive_source(
     run: Run,
-    sources: dict[str, list[Source]],
+    archive: Path,
+    label: str,
+    members: tuple[str, str],
+    markup: str,
+    note: str = "",
+    url: str = "",
+) -> Source:
+    """A source of two files in a tar archive; unpacked each time that it is read."""
+
+    def read(folder: Path) -> Pairs:
+        unpack(archive, members, folder)
+        sides = (folder / members[0], folder / members[1])
+        left, right = (READERS[markup](p, lang) for p, lang in zip(sides, run.languages))
+        return aligned(left, right, f"{archive.name}:{members[0]}", f"{archive.name}:{members[1]}")
+
+    where = f"{archive.name}: {members[0]} + {members[1]}"
+    return Source(read, where, {label: archive}, (url,) if url else (), note)
+
+
+def get(
+    run: Run,
+    corpus: str,
     folder: str,
-    partial: Callable[[Path], Path],
-    limit: int,
-    drop_empty: bool,
-    licence: str,
-) -> Report:
-    """Stream every split to its two files; returns counts, sources and notes."""
-    lines: dict[str, Any] = {}
-    for split, parts in sources.items():
-        pairs = (pair for source in parts for pair in source.pairs(run.languages))
-        paths = run.texts(folder, split)
-        where = " + ".join(path.name for source in parts for path in source.sides)
-        drop = drop_empty and split == "train"
-        lines[split] = write_pairs(pairs, [partial(p) for p in paths], where, limit, drop)
-    return {
-        "licence": licence,
-        "lines": lines,
-        "sources": list(
-            {
-                path: {
-                    "file": str(path),
-                    "sha256": sha256_of(path),
-                    **({"url": url} if url else {}),
-                }
-                for parts in sources.values()
-                for source in parts
-                for path, url in zip(source.origin, [*source.urls, "", ""])
-            }.values()
-        ),
-        "notes": list(dict.fromkeys(s.note for p in sources.values() for s in p if s.note)),
-    }
+    local: Found | None,
+    fetch: Callable[[], Found],
+    *,
+    limit: int = 0,
+    drop_empty: bool = False,
+    form: str | None = "raw",
+) -> None:
+    """Stage `get`: the corpus at hand, or what `fetch` gets where that is None.
+
+    Args:
+        folder: below OUT, where the text goes.
+        limit: pairs of each split to take at the most; 0 takes all.
+        drop_empty: drop and count pairs of train with an empty side; else they are an error.
+        form: of forms.FORMS, what the text is said to be; None where nobody said, then text that
+            is visibly not raw is an error and not a note.
+    """
+    params = {"corpus": corpus, "limit": limit, "drop_empty": drop_empty, "form": form or "raw"}
+    if local:
+        params["licence"] = local.licence
+    outputs = run.names(folder, tuple(local.splits) if local else ())
+    inputs = local.files() if local else _downloaded(run)
+
+    def work(place: Place) -> Report:
+        found = local or fetch()
+        say(f"corpus: {found.corpus}; licence: {found.licence}")
+        notes = _notes_on_form(found, form)
+        lines = {}
+        for split, parts in found.splits.items():
+            scratch = place("unpacked/x").parent
+            pairs = (pair for source in parts for pair in source.read(scratch))
+            where = " + ".join(source.where for source in parts)
+            paths = [place(name) for name in run.names(folder, [split])]
+            drop = drop_empty and split == "train"
+            lines[split] = write_pairs(pairs, paths, where, limit, drop)
+        return {
+            "corpus": found.corpus,
+            "licence": found.licence,
+            "lines": lines,
+            "counts": dict(found.counts or {}),
+            "sources": _sources(found),
+            "notes": notes,
+            "inputs": {label: sha256_of(path) for label, path in found.files().items()},
+        }
+
+    stage(run, "get", inputs, params, outputs, work)
+
+
+def _downloaded(run: Run) -> dict[str, Path]:
+    """What an earlier run downloaded and is still there."""
+    before = None if run.dry_run else record.read(run.out).stages.get("get")
+    labels = before.inputs if before else ()
+    found = {label: run.out / label for label in labels if Path(label).parent == Path(DOWNLOADS)}
+    return {label: path for label, path in found.items() if path.is_file()}
+
+
+def _sources(found: Found) -> list[record.Source]:
+    listed: dict[str, record.Source] = {}
+    for parts in found.splits.values():
+        for source in parts:
+            for path, url in zip(source.files.values(), [*source.urls, "", ""]):
+                listed[str(path)] = record.Source(str(path), sha256_of(path), url, source.version)
+    return list(listed.values())
+
+
+def _notes_on_form(found: Found, form: str | None) -> list[str]:
+    """What the sources' notes say, and which files are not of the form they were given as."""
+    sources = [source for parts in found.splits.values() for source in parts]
+    notes = [source.note for source in sources if source.note]
+    for path in dict.fromkeys(path for source in sources for path in source.texts):
+        finding = unlike(path, form or "raw")
+        if finding and form is None:
+            raise PrepError(f"{path}: is no plain text: {finding.what}; {finding.remedy}")
+        if finding:
+            note = f"{path.name} was taken for {form} text, but {finding.what}: scores against it "
+            notes.append(note + "are comparable with none of plain text")
+            say(f"note: {notes[-1]}")
+    return list(dict.fromkeys(notes))
 
 
 def write_pairs(

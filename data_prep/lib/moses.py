@@ -4,8 +4,6 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-from sacremoses import MosesDetokenizer, MosesPunctNormalizer, MosesTokenizer
-
 Lines = Callable[[list[str]], list[str]]
 
 
@@ -26,6 +24,8 @@ def printable(text: str) -> str:
 
 def tokenizer(language: str, normalise: bool = False, aggressive: bool = False) -> Lines:
     """tokenizer.perl [-a], after normalize-punctuation and remove-non-printing-char if asked."""
+    from sacremoses import MosesPunctNormalizer, MosesTokenizer  # takes half a second
+
     tokens = MosesTokenizer(lang=language)
     tidy = MosesPunctNormalizer(lang=language)
 
@@ -42,6 +42,8 @@ def tokenizer(language: str, normalise: bool = False, aggressive: bool = False) 
 
 def detokenizer(language: str) -> Lines:
     """The text before tokenizer.perl, as near as can be told; escapes and @-@ are undone."""
+    from sacremoses import MosesDetokenizer
+
     text = MosesDetokenizer(lang=language)
 
     def detokenize(lines: list[str]) -> list[str]:

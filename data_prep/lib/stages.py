@@ -1,29 +1,35 @@
 """A run of a script is a row of stages; provenance.json says which are done and with what.
 
 A stage is skipped when its parameters, the bytes of its inputs and the bytes of its outputs are
-what provenance.json recorded. Outputs are written beside their final name and renamed when the
-stage is complete, so a killed run leaves nothing half-written and continues where it was.
-No times are recorded: the same inputs give the same provenance.json.
+what provenance.json recorded. Outputs are written into a folder of their own and moved
+to their names when the stage is complete, so a killed run leaves nothing half-written and
+continues where it was. No times are recorded: the same inputs give the same provenance.json.
+
+Nothing is replaced or removed but files whose bytes are those that provenance.json recorded.
 """
 
 import contextlib
-import fcntl
 import json
-import os
-import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from .errors import PrepError
-from .texts import sha256_of
+from fairseq_gradinit.files import locked, versions
 
-# What a piece of work reports: line counts, sources, notes.
+from . import record
+from .packed import PrepError, sha256_of
+from .publish import digest_of, publish, remove_old, say, scratch_in
+from .record import Stage
+
+# What a piece of work reports: fields of record.Stage.
 Report = dict[str, Any]
+# Where work may write: the name of an output below OUT -> the path to write it to.
+Place = Callable[[str], Path]
+
 SPLITS = ("train", "valid", "test")
+PATIENCE = 3.0  # seconds for the workers of a killed run to end and release the lock
 
 
 @dataclass(frozen=True)
@@ -32,194 +38,167 @@ class Run:
 
     out: Path
     languages: tuple[str, str]  # source, target
+    splits: tuple[str, ...] = SPLITS
     workers: int = 1
     dry_run: bool = False
     command: str = ""
 
+    def names(self, folder: str, splits: Sequence[str] = ()) -> list[str]:
+        """The text files of splits (all by default) in a folder of OUT: source, target, ..."""
+        wanted = splits or self.splits
+        return [f"{folder}/{split}.{lang}" for split in wanted for lang in self.languages]
+
     def texts(self, folder: str, split: str) -> list[Path]:
-        """The two files of a split in a folder of the output: source, target."""
-        return [self.out / folder / f"{split}.{language}" for language in self.languages]
+        """The two files of a split in a folder of OUT: source, target."""
+        return [self.out / name for name in self.names(folder, [split])]
 
-    def splits(self, folder: str) -> list[str]:
-        """The splits present in a folder, train first (in a dry run: all)."""
-        found = [s for s in SPLITS if all(p.is_file() for p in self.texts(folder, s))]
-        return list(SPLITS) if self.dry_run and not found else found
-
-
-def say(text: str) -> None:
-    """One line of news for the person at the terminal."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def load_provenance(out: Path) -> dict[str, Any]:
-    """provenance.json of an output folder, or an empty record."""
-    path = out / "provenance.json"
-    if not path.exists():
-        return {"stages": {}}
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        record["stages"].items()
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise PrepError(f"{path}: not a provenance record ({error}); remove it") from error
-    return record
-
-
-def save_provenance(out: Path, record: dict[str, Any]) -> None:
-    """Write provenance.json whole or not at all."""
-    partial = out / "provenance.json.partial"
-    text = json.dumps(record, indent=2, ensure_ascii=False, sort_keys=True)
-    partial.write_text(text + "\n", encoding="utf-8")
-    os.replace(partial, out / "provenance.json")
+    def inputs(self, *names: str) -> dict[str, Path]:
+        """Files below OUT as inputs of a stage."""
+        return {name: self.out / name for name in names}
 
 
 def tool_versions(*names: str) -> dict[str, str]:
-    """Versions of installed distributions; those that are absent are left out."""
-    found = {"python": "{}.{}".format(*sys.version_info[:2])}
-    for name in names:
-        with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
+    """Versions of Python and of installed packages; those that are absent are left out."""
+    return {"python": "{}.{}".format(*sys.version_info[:2]), **versions(*names)}
+
+
+@contextlib.contextmanager
+def made_folder(path: Path) -> Iterator[None]:
+    """A folder that is there; what had to be made of it is removed at the end if still empty."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            for folder in missing:
+                folder.rmdir()
+
+
+@contextlib.contextmanager
+def only_run_in(run: Run, outputs: Sequence[str]) -> Iterator[None]:
+    """Hold OUT for one run, and make sure that nothing of another's lies where it will write.
+
+    Raises:
+        PrepError: another run holds it, or a file that no run here wrote is in the way.
+        FileError: provenance.json is not one, or the file system has no locks.
+    """
+    with made_folder(run.out), locked(run.out, PATIENCE) as lock:
+        if lock is None:
+            raise PrepError(f"--out {run.out}: another run is writing there; wait for it")
+        known = record.read(run.out).known()
+        for name in outputs:
+            if (run.out / name).exists() and name not in known:
+                raise PrepError(
+                    f"{run.out / name}: is in the way and was not written by this program "
+                    "(provenance.json does not list it); give another --out or move it away"
+                )
+        yield
 
 
 def stage(
     run: Run,
     name: str,
-    inputs: Sequence[Path],
-    params: dict[str, Any],
-    outputs: Sequence[Path],
-    work: Callable[[Callable[[Path], Path]], Report],
+    inputs: Mapping[str, Path],
+    params: Mapping[str, Any],
+    outputs: Sequence[str],
+    work: Callable[[Place], Report],
 ) -> None:
-    """Do `work` unless provenance.json shows it done.
+    """Do `work` unless provenance.json shows it done; the caller holds `only_run_in`.
 
-    `outputs` are files or folders below `run.out`; `work` receives a function that maps an
-    output to the name to write to, and returns what provenance.json should keep.
+    Args:
+        inputs: the files that the work reads, by the part they play.
+        params: what else its result depends on; JSON.
+        outputs: names of files or folders below OUT; of folders, only the files in them count.
+        work: writes each output where `Place` says; returns what provenance.json should keep.
     """
+    params = {"languages": run.languages, **params}
     if run.dry_run:
-        wanted = ", ".join(str(path.relative_to(run.out)) for path in outputs)
-        say(f"would {name}: {wanted}  {json.dumps(params, ensure_ascii=False)}")
+        say(f"would {name}: {', '.join(outputs)}  {json.dumps(params, ensure_ascii=False)}")
         return
-    params = json.loads(json.dumps(params))  # as it will be read back
-    with _only_run_in(run.out):
-        record = load_provenance(run.out)
-        before = record["stages"].get(name)
-        hashes: dict[str, str] = {}
-        for path in inputs:
-            label = _label(run, path)
-            while label in hashes:  # two folders may hold files of one name
-                label += "+"
-            hashes[label] = sha256_of(path)
-        reasons = _reasons_to_run(run, before, params, hashes)
-        if before and not reasons:
+    params = dict(json.loads(json.dumps(params)))  # as it will be read back
+    provenance = record.read(run.out)
+    before = provenance.stages.get(name)
+    hashes = {label: sha256_of(path) for label, path in inputs.items()}
+    if before:
+        reasons = list(_reasons_to_run(run, before, params, hashes, outputs))
+        if not reasons:
             say(f"{name}: done before, skipped")
             return
-        if before:
-            say(f"{name}: again, since {'; '.join(reasons)}")
-        places = {path.relative_to(run.out).parts[0] for path in outputs}
-        say(f"{name}: writing {', '.join(sorted(places))}")
-        report = _write(run, outputs, work)
-        made = {_label(run, path): sha256_of(path) for path in _files(outputs)}
-        if before:
-            for old in set(before["outputs"]) - set(made):
-                with contextlib.suppress(FileNotFoundError):
-                    (run.out / old).unlink()
-        record["command"] = run.command
-        record["languages"] = {"source": run.languages[0], "target": run.languages[1]}
-        record["stages"][name] = {
-            "params": params,
-            "inputs": hashes,
-            "outputs": made,
-            **report,
+        say(f"{name}: again, since {'; '.join(reasons)}")
+    say(f"{name}: writing {', '.join(sorted({output.split('/')[0] for output in outputs}))}")
+    with scratch_in(run.out) as scratch:
+
+        def place(output: str) -> Path:
+            (scratch / output).parent.mkdir(parents=True, exist_ok=True)
+            return scratch / output
+
+        report = work(place)
+        hashes |= report.pop("inputs", {})
+        made = {
+            path.relative_to(scratch).as_posix(): sha256_of(path)
+            for output in outputs
+            for path in _files(scratch / output)
         }
-        save_provenance(run.out, record)
+        old = before.known() if before else {}
+        # Recorded before anything is moved: after a kill in between, both the files of before and
+        # those of now are known as written here.
+        done = Stage(params, hashes, made, replaced=old, **report)
+        provenance.command = run.command
+        provenance.languages = dict(zip(("source", "target"), run.languages))
+        provenance.stages[name] = done
+        known = provenance.known()
+        record.write(run.out, provenance)
+        for label, digest in made.items():
+            publish(run.out, label, scratch / label, {digest, *known[label]})
+    remove_old(run.out, provenance, old.keys() - made.keys())
+    done.replaced = {}
+    record.write(run.out, provenance)
 
 
-def _write(run: Run, outputs: Sequence[Path], work: Callable[..., Report]) -> Report:
-    """Run `work` on partial names; rename all on success, remove all on any failure."""
-    partials = {path: path.with_name(path.name + ".partial") for path in outputs}
-    try:
-        for path, partial in partials.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _remove(partial)
-        report = work(partials.__getitem__)
-        for path, partial in partials.items():
-            if partial.is_dir():
-                _remove(path)
-            os.replace(partial, path)
-    except BaseException:
-        for partial in partials.values():
-            _remove(partial)
-        _remove_empty_folders(run.out)
-        raise
-    return report
+def drop_stages(run: Run, wanted: Sequence[str]) -> None:
+    """Forget stages of an earlier form of this corpus, and remove the files they wrote."""
+    provenance = record.read(run.out)
+    for name in provenance.stages.keys() - set(wanted):
+        say(f"{name}: is no longer a stage; what it wrote is removed")
+        gone = provenance.stages[name]
+        provenance.stages[name] = Stage(gone.params, {}, {}, replaced=gone.known())
+        remove_old(run.out, provenance, gone.known().keys())
+        del provenance.stages[name]
+        record.write(run.out, provenance)
 
 
 def _reasons_to_run(
-    run: Run, before: dict[str, Any] | None, params: dict[str, Any], hashes: dict[str, str]
-) -> list[str]:
-    if not before:
-        return []
-    old = before["params"]
-    reasons = [
-        f"{key} was {json.dumps(old.get(key))} and is {json.dumps(params.get(key))}"
-        for key in sorted({*old, *params})
-        if old.get(key) != params.get(key)
-    ]
-    if before["inputs"] != hashes:
-        changed = [
-            k
-            for k in sorted({*hashes, *before["inputs"]})
-            if before["inputs"].get(k) != hashes.get(k)
-        ]
-        reasons.append(f"input {changed[0]} changed")
-    for label, digest in before["outputs"].items():
-        path = run.out / label
-        if not path.is_file() or sha256_of(path) != digest:
-            reasons.append(f"{label} is missing or was changed")
-            break
-    return reasons
+    run: Run,
+    before: Stage,
+    params: Mapping[str, Any],
+    hashes: Mapping[str, str],
+    outputs: Sequence[str],
+) -> Iterator[str]:
+    for key in sorted({*before.params, *params}):
+        old, new = before.params.get(key), params.get(key)
+        if old != new:
+            yield f"{key} was {json.dumps(old)} and is {json.dumps(new)}"
+    for label in sorted(hashes.keys() | before.inputs.keys()):
+        if label not in hashes:
+            if not label.startswith("work/"):  # a download may be removed once it is used
+                yield f"{label} is no longer an input"
+        elif before.inputs.get(label) != hashes[label]:
+            yield f"{label} changed" if label in before.inputs else f"{label} is a new input"
+    covered = {label for label in before.outputs for o in outputs if _is_in(label, o)}
+    missing = [o for o in outputs if not any(_is_in(label, o) for label in before.outputs)]
+    for label in [*sorted(before.outputs.keys() - covered), *missing]:
+        yield f"the outputs are others ({label})"
+        return
+    for label, digest in before.outputs.items():
+        if digest_of(run.out / label) != digest:
+            yield f"{label} is missing or was changed"
+            return
 
 
-@contextlib.contextmanager
-def _only_run_in(out: Path) -> Iterator[None]:
-    """Hold the output folder: two runs at once would write the same partial files."""
-    out.mkdir(parents=True, exist_ok=True)
-    handle = os.open(out, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise PrepError(f"--out {out}: another run is writing there; wait for it") from error
-    finally:
-        os.close(handle)
+def _is_in(label: str, output: str) -> bool:
+    return label == output or label.startswith(output + "/")
 
 
-def _remove_empty_folders(out: Path) -> None:
-    """A stage that failed leaves nothing behind, `out` itself included if nothing is in it."""
-    folders = [path for path in out.rglob("*") if path.is_dir()]
-    for folder in [*sorted(folders, reverse=True), out]:
-        with contextlib.suppress(OSError):
-            folder.rmdir()  # refused where it is not empty
-
-
-def _files(paths: Sequence[Path]) -> list[Path]:
-    return [
-        file
-        for path in paths
-        for file in (sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path])
-    ]
-
-
-def _label(run: Run, path: Path) -> str:
-    """Name of a file in provenance.json: relative to the output, else its own name."""
-    try:
-        return path.resolve().relative_to(run.out.resolve()).as_posix()
-    except ValueError:
-        return path.name
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
+def _files(path: Path) -> list[Path]:
+    return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,10 +14,10 @@ import sentencepiece
 from subword_nmt.apply_bpe import BPE
 from subword_nmt.learn_bpe import learn_bpe
 
-from .errors import PrepError
-from .parallel import map_blocks
-from .stages import Report, Run, say, stage, tool_versions
-from .texts import one_line_errors
+from .blocks import map_blocks
+from .clean import fits
+from .packed import PrepError, one_line_errors
+from .stages import Place, Report, Run, say, stage, tool_versions
 
 # Memory of the learners grows with their input. These bounds keep 4.5 M pairs under 1.5 GB;
 # corpora below them (IWSLT, Multi30k) are used whole.
@@ -25,62 +26,85 @@ BPE_TYPES = 500_000  # most frequent words; the rest of WMT is seen once or twic
 # sentencepiece adds up per thread: a fixed number keeps the model the same on any machine.
 SENTENCEPIECE_THREADS = 4
 
+UNKNOWN = "<unk>"  # fairseq's word for what is not in the dictionary
+# fairseq-preprocess cuts at every Unicode space, subword-nmt only at the plain one.
+_ODD_SPACE = re.compile(r"[^\S \n]")
+
 MODEL = {"sentencepiece": "sentencepiece.model", "bpe": "bpe.codes"}
 
 
-def learn(run: Run, folder: str, kind: str, size: int, codes: Path | None = None) -> None:
+def learn(
+    run: Run, folder: str, kind: str, size: int, codes: Path | None = None, coverage: float = 1.0
+) -> None:
     """Stage `learn`: one joint model of `size` pieces (sentencepiece) or merges (bpe).
 
-    With `codes`, that file is used instead of learning.
+    With `codes`, that file of merges is used instead of learning. With a `coverage` below 1 the
+    rarest characters of the text, that share of it, get no piece (sentencepiece): for Chinese or
+    Japanese.
     """
-    output = run.out / MODEL[kind]
-    params = {
-        "kind": kind,
-        "size": size,
-        "from": folder,
-        **tool_versions("sentencepiece" if kind == "sentencepiece" else "subword-nmt"),
-    }
+    output = MODEL[kind]
+    params: dict[str, Any] = {"kind": kind, "size": None if codes else size, "from": folder}
+    params |= tool_versions("sentencepiece" if kind == "sentencepiece" else "subword-nmt")
+    if coverage < 1:
+        params["coverage"] = coverage
 
-    def work(partial: Callable[[Path], Path]) -> Report:
+    def work(place: Place) -> Report:
         if codes:
-            shutil.copyfile(codes, partial(output))
-            _load_bpe(partial(output))
+            shutil.copyfile(codes, place(output))
             return {"notes": [f"merges given, not learned: {codes.name}"]}
         train = run.texts(folder, "train")
         if kind == "bpe":
-            return _learn_bpe(train, partial(output), size, run.workers)
-        return _learn_sentencepiece(train, partial(output), size)
+            return _learn_bpe(train, place(output), size, run.workers)
+        return _learn_sentencepiece(train, place(output), size, coverage)
 
-    inputs = [codes] if codes else run.texts(folder, "train")
-    if codes:
-        params["size"] = None
+    inputs = {"--bpe-codes": codes} if codes else run.inputs(*run.names(folder, ["train"]))
     stage(run, "learn", inputs, params, [output], work)
 
 
-def _learn_sentencepiece(train: list[Path], output: Path, size: int) -> Report:
+def _learn_sentencepiece(train: list[Path], output: Path, size: int, coverage: float) -> Report:
     model = io.BytesIO()
+    interrupts: list[BaseException] = []
+
+    def lines() -> Iterator[str]:
+        try:
+            yield from _sample(train, SENTENCEPIECE_BYTES)
+        except KeyboardInterrupt as interrupt:  # sentencepiece would make an error of it
+            interrupts.append(interrupt)
+            raise
+
     try:
         with _quiet():
             sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=_sample(train, SENTENCEPIECE_BYTES),
+                sentence_iterator=lines(),
                 model_writer=model,  # not a path: the model's bytes would contain it
                 vocab_size=size,
-                character_coverage=1.0,
+                character_coverage=coverage,
                 num_threads=SENTENCEPIECE_THREADS,
                 hard_vocab_limit=False,
                 minloglevel=2,
             )
     except (RuntimeError, OSError) as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise PrepError(
-            f"--sentencepiece {size}: cannot be learned from this text ({reason}); "
-            "take another size or more text"
-        ) from error
+        if interrupts:
+            raise interrupts[0] from error
+        raise PrepError(_why_not_learned(size, str(error).strip().splitlines()[-1])) from error
     output.write_bytes(model.getvalue())
     pieces = _load_sentencepiece(output).get_piece_size()
     if pieces < size:
         say(f"learn: the text supports {pieces:,} pieces, not {size:,}")
-    return {"pieces": pieces}
+    return {"counts": {"pieces": pieces}}
+
+
+def _why_not_learned(size: int, reason: str) -> str:
+    """The line for what sentencepiece said, with a size that works where it was too small."""
+    needed = re.search(r"required_chars\D+(\d+) vs (\d+)", reason)
+    if not needed:
+        return f"--sentencepiece {size}: cannot be learned from this text ({reason})"
+    characters = int(needed[2])
+    enough = max(100, -(-2 * characters // 1000) * 1000 if characters > 100 else 4 * characters)
+    return (
+        f"--sentencepiece {size}: cannot be learned, since the text has {characters:,} different "
+        f"characters and each needs a piece; give --sentencepiece {enough} or more"
+    )
 
 
 def _sample(train: list[Path], most: int) -> Iterator[str]:
@@ -102,7 +126,7 @@ def _learn_bpe(train: list[Path], output: Path, merges: int, workers: int) -> Re
     words = io.StringIO("".join(f"{word} {count}\n" for word, count in most))
     with open(output, "w", encoding="utf-8") as stream, _quiet():
         learn_bpe(words, stream, merges, is_dict=True)
-    return {"words": len(counts), "words_used": len(most)}
+    return {"counts": {"words": len(counts), "words_used": len(most)}}
 
 
 def _count_words(_: None, lines: list[str]) -> Counter:
@@ -110,64 +134,89 @@ def _count_words(_: None, lines: list[str]) -> Counter:
     return Counter(word for line in lines for word in line.strip("\r\n ").split(" ") if word)
 
 
-def segment(run: Run, folder: str, kind: str, most: int = 0, ratio: float = 0.0) -> None:
+def segment(
+    run: Run, folder: str, kind: str, most: int = 0, ratio: float = 0.0, coverage: float = 1.0
+) -> None:
     """Stage `segment`: OUT/<folder> -> OUT/segmented with the learned model.
 
     Pairs of train without a piece on one side are dropped, and with `most` or `ratio` also
-    those with more pieces or a larger length ratio (clean-corpus-n); all are counted.
+    those with more pieces or a larger length ratio (clean-corpus-n); all are counted. With a
+    `coverage` below 1, what has no piece is written as UNKNOWN and counted.
     """
-    splits = run.splits(folder)
-    model = run.out / MODEL[kind]
-    inputs = [model, *(path for split in splits for path in run.texts(folder, split))]
-    outputs = [path for split in splits for path in run.texts("segmented", split)]
     params = {"kind": kind, "from": folder, "most_pieces": most, "ratio": ratio}
+    part = coverage < 1
+    if part:
+        params["coverage"] = coverage
 
-    def work(partial: Callable[[Path], Path]) -> Report:
-        lines = {}
-        for split in splits:
+    def work(place: Place) -> Report:
+        lines: dict[str, dict[str, int]] = {}
+        unknown = 0
+        for split in run.splits:
             rule = (1, most, ratio) if split == "train" else None
-            lines[split] = _segment_split(run, folder, split, kind, model, rule, partial)
-        return {"lines": lines}
+            how = (kind, run.out / MODEL[kind], rule, part)
+            lines[split], left_out = _segment_split(run, folder, split, how, place)
+            unknown += left_out
+        notes = [
+            f"{unknown:,} pieces are of characters left out of the vocabulary (--coverage), "
+            "written as <unk>"
+        ]
+        return {"lines": lines, "notes": notes if unknown else []}
 
-    stage(run, "segment", inputs, params, outputs, work)
+    inputs = run.inputs(MODEL[kind], *run.names(folder))
+    stage(run, "segment", inputs, params, run.names("segmented"), work)
 
 
 def _segment_split(
     run: Run,
     folder: str,
     split: str,
-    kind: str,
-    model: Path,
-    rule: tuple[int, int, float] | None,
-    partial: Callable[[Path], Path],
-) -> dict[str, int]:
-    read = kept = 0
-    outputs = [partial(path) for path in run.texts("segmented", split)]
+    how: tuple[str, Path, Any, bool],
+    place: Place,
+) -> tuple[dict[str, int], int]:
+    """Write a split; what was counted, and how many of its pieces are unknown."""
+    read = kept = unknown = 0
     with contextlib.ExitStack() as stack:
         streams = [
-            stack.enter_context(open(path, "w", encoding="utf-8", newline="\n")) for path in outputs
+            stack.enter_context(open(place(name), "w", encoding="utf-8", newline="\n"))
+            for name in run.names("segmented", [split])
         ]
         for count, *texts in map_blocks(
             run.texts(folder, split),
             _segment_block,
             setup=_segmenter,
-            setup_args=(kind, model, rule),
+            setup_args=how,
             workers=run.workers,
             title=f"segment {split}",
         ):
             for stream, lines in zip(streams, texts):
                 stream.writelines(line + "\n" for line in lines)
+                unknown += sum(line.split(" ").count(UNKNOWN) for line in lines) if how[3] else 0
             read += count
             kept += len(texts[0])
-    return {"read": read, "cleaned": read - kept, "kept": kept}
+    if not kept:
+        raise PrepError(f"{split}: the bounds leave none of its {read:,} pairs; give looser ones")
+    return {"read": read, "cleaned": read - kept, "kept": kept}, unknown
 
 
-def _segmenter(kind: str, model: Path, rule: Any) -> tuple[Callable[[list[str]], list[str]], Any]:
+def _segmenter(
+    kind: str, model: Path, rule: Any, part: bool
+) -> tuple[Callable[[list[str]], list[str]], Any]:
     if kind == "bpe":
-        bpe = _load_bpe(model)
-        return (lambda lines: [bpe.process_line(line) for line in lines]), rule
+        bpe = load_bpe(model)
+        return (lambda lines: [bpe.process_line(_ODD_SPACE.sub(" ", x)) for x in lines]), rule
     pieces = _load_sentencepiece(model)
-    return (lambda lines: [" ".join(found) for found in pieces.encode(lines, out_type=str)]), rule
+    if not part:
+        return (lambda lines: [" ".join(x) for x in pieces.encode(lines, out_type=str)]), rule
+    unknown = pieces.unk_id()
+
+    def encode(lines: list[str]) -> list[str]:
+        found = zip(pieces.encode(lines, out_type=str), pieces.encode(lines, out_type=int))
+        return [
+            " ".join(UNKNOWN if number == unknown else piece for piece, number in zip(*line))
+            for line in found
+        ]
+
+    return encode, rule
 
 
 def _segment_block(
@@ -180,18 +229,7 @@ def _segment_block(
     return len(left), [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 
 
-def fits(left: str, right: str, least: int, most: int, ratio: float) -> bool:
-    """Moses' clean-corpus-n: least..most tokens a side, and neither side `ratio` times longer.
-
-    `most` or `ratio` 0 is no bound.
-    """
-    a, b = len(left.split()), len(right.split())
-    if min(a, b) < least or (most and max(a, b) > most):
-        return False
-    return not ratio or (a <= ratio * b and b <= ratio * a)
-
-
-def _load_bpe(path: Path) -> BPE:
+def load_bpe(path: Path) -> BPE:
     try:
         with one_line_errors(path), open(path, encoding="utf-8") as stream, _quiet():
             return BPE(stream)

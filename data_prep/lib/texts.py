@@ -1,57 +1,31 @@
-"""Reading text that others wrote: plain, gz or xz, checked to the line."""
+"""Reading text that others wrote: UTF-8, a sentence a line, checked to the line."""
 
-import contextlib
-import errno
-import gzip
-import hashlib
-import lzma
-import zlib
+import re
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import BinaryIO
 
-from .errors import PrepError
+from .packed import PrepError, opened
 
-SUFFIXES = ("", ".gz", ".xz")
-_OPENERS = {".gz": gzip.open, ".tgz": gzip.open, ".xz": lzma.open}
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+SUFFIXES = ("", ".gz", ".xz", ".bz2")
 
-
-def open_bytes(path: Path) -> BinaryIO:
-    """Open `path` for reading, through gzip or xz where its name says so."""
-    return _OPENERS.get(path.suffix, open)(path, "rb")  # type: ignore[operator]
-
-
-@contextlib.contextmanager
-def one_line_errors(path: Path) -> Iterator[None]:
-    """Turn what reading a damaged or absent file raises into one line about `path`."""
-    try:
-        yield
-    except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
-        raise PrepError(
-            f"{path}: truncated or damaged ({error}); remove it and fetch it again"
-        ) from error
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise PrepError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-
-
-def disk_full(error: OSError) -> str | None:
-    """The line for a full disk, a quota or a file-size limit; None for any other error."""
-    if error.errno not in _FULL:
-        return None
-    where = f" while writing {error.filename}" if error.filename else ""
-    return f"no room{where} ({error.strerror}); free some space or choose another --out"
+# Control characters, Unicode's line and paragraph separators, zero-width space, byte-order mark.
+# In web text they stand where a space stands; some tools cut lines or words there, others drop
+# them and so glue two words together.
+_SEPARATORS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u2028\u2029\ufeff]")
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    r"""Yield the lines of a UTF-8 file, without line ends.
+    r"""Yield the lines of a UTF-8 file (plain, gzip, xz, bzip2), without line ends.
 
     Only \n ends a line (str.splitlines also cuts at U+2028 and others and so misaligns two
-    sides); a \r inside a line becomes a space, since fairseq-preprocess reads it as a line end.
+    sides); a character that separates, or should not be there, becomes a space.
+
+    Raises:
+        PrepError: not readable, not UTF-8, or with a line that is none.
     """
-    with one_line_errors(path), open_bytes(path) as stream:
-        for number, raw in enumerate(stream, 1):
+    with opened(path) as stream:
+        for number, raw in enumerate(stream.lines(), 1):
             try:
                 line = raw.decode("utf-8")
             except UnicodeDecodeError as error:
@@ -62,7 +36,7 @@ def read_lines(path: Path) -> Iterator[str]:
                 ) from error
             if number == 1:
                 line = line.lstrip("\ufeff")
-            yield line.rstrip("\r\n").replace("\r", " ")
+            yield _SEPARATORS.sub(" ", line.rstrip("\r\n"))
 
 
 def aligned(
@@ -82,28 +56,11 @@ def aligned(
 
 
 def find_text(folders: Sequence[Path], names: Sequence[str]) -> Path | None:
-    """The first of `names`, plain, .gz or .xz, in the first of `folders` that has one."""
+    """The first of `names`, plain or packed, in the first of `folders` that has one."""
     for folder in folders:
         for name in names:
             for suffix in SUFFIXES:
                 path = folder / (name + suffix)
-                if path.is_file():
+                if path.exists() and not path.is_dir():
                     return path
     return None
-
-
-_HASHES: dict[tuple[str, int, int], str] = {}
-
-
-def sha256_of(path: Path) -> str:
-    """sha256 of the file's bytes, once per process for an unchanged file."""
-    with one_line_errors(path):
-        status = path.stat()
-        key = (str(path), status.st_size, status.st_mtime_ns)
-        if key not in _HASHES:
-            digest = hashlib.sha256()
-            with open(path, "rb") as stream:
-                for block in iter(lambda: stream.read(1 << 20), b""):
-                    digest.update(block)
-            _HASHES[key] = digest.hexdigest()
-    return _HASHES[key]

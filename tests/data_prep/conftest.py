@@ -6,17 +6,23 @@ import sys
 from pathlib import Path
 
 import pytest
-from prep_texts import ROOT
+from prep_texts import ROOT, form_of
+
+
+@pytest.fixture(autouse=True)
+def no_raw_dir(monkeypatch):
+    """Where this machine's corpora lie is no matter of these tests."""
+    monkeypatch.delenv("GRADINIT_RAW_DIR", raising=False)
 
 
 @pytest.fixture
-def stage(capsys):
-    """stage(out, name, *options) -> (exit code, stderr) of one stage, in this process."""
+def prep(capsys):
+    """prep(out, corpus, *options) -> (exit code, stderr) of a script, in this process."""
     from data_prep.lib.__main__ import main
 
-    def run(out, name, *options, languages=("de", "en"), workers=1):
-        shared = ["--out", out, "--languages", *languages, "--workers", workers]
-        code = main([str(word) for word in (name, *options, *shared)])
+    def run(out, corpus, *options, workers=1):
+        given = ["--out", out, "--workers", workers, *options]
+        code = main([corpus, *form_of(corpus), "--", *map(str, given)])
         return code, capsys.readouterr().err
 
     return run

@@ -6,7 +6,7 @@ import tarfile
 import pytest
 
 from data_prep.lib.archives import unpack
-from data_prep.lib.errors import PrepError
+from data_prep.lib.packed import PrepError
 
 
 def make(path, *entries):
@@ -76,3 +76,37 @@ def test_member_that_is_not_there(tmp_path):
     with pytest.raises(PrepError, match=r"has no a\.en"):
         unpack(archive, ["a.de", "a.en"], tmp_path / "out")
     assert not [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
+
+
+def test_a_corrected_archive_gives_its_own_text(tmp_path, prep):
+    """What is unpacked follows the archive: nothing of the one before is left."""
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    raw.mkdir()
+    for word in ("wrong", "right"):
+        entries = []
+        for language in ("de", "en"):
+            entries.append((f"de-en/train.tags.de-en.{language}", f"{word} {language}\n".encode()))
+            for name in (
+                "TED.dev2010",
+                "TEDX.dev2012",
+                "TED.tst2010",
+                "TED.tst2011",
+                "TED.tst2012",
+            ):
+                text = f'<seg id="1"> {word} </seg>\n'.encode()
+                entries.append((f"de-en/IWSLT14.{name}.de-en.{language}.xml", text))
+        make(raw / "de-en.tgz", *entries)
+        code, err = prep(out, "iwslt14", "--raw-dir", raw, "--until", "get")
+        assert code == 0, err
+        assert (out / "work/source/train.de").read_text() == f"{word} de\n"
+        assert (out / "work/source/test.en").read_text() == f"{word}\n" * 5
+    assert "again, since --raw-dir/de-en.tgz changed" in err
+    assert [path.name for path in (out / "work").iterdir()] == ["source"]
+
+
+def test_an_archive_that_expands_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr("data_prep.lib.packed.SMALL", 1 << 20)
+    archive = make(tmp_path / "a.tgz", ("bomb", bytes(50 << 20)), ("a.de", b"ja\n"))
+    with pytest.raises(PrepError, match=r"a\.tgz: expands to over 100 times"):
+        unpack(archive, ["a.de"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()

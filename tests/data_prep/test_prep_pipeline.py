@@ -2,25 +2,14 @@
 
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
-from prep_texts import sentences, tree, write_pairs
+from prep_texts import own, read_side, sentences, tree, write_pairs
 
-from data_prep.lib import parallel
-from data_prep.lib.subwords import _sample, fits
-
-
-def get_own(tmp_path, stage, out, count=400, **more):
-    """Stage `get` on generated text; returns its pairs."""
-    pairs = sentences(count)
-    source, target = write_pairs(tmp_path / "own", "train", pairs)
-    code, err = stage(out, "get", "own", "--train", source, target, "--to", "work/source", **more)
-    assert code == 0, err
-    return pairs
-
-
-def read(out, folder, split, language="de"):
-    return (out / folder / f"{split}.{language}").read_text(encoding="utf-8").splitlines()
+from data_prep.lib import blocks
+from data_prep.lib.clean import fits
+from data_prep.lib.subwords import _sample
 
 
 @pytest.mark.parametrize(
@@ -32,66 +21,65 @@ def test_cleaning_bounds_are_those_of_clean_corpus_n(left, right, kept):
     assert fits("y " * right, "x " * left, 1, 175, 1.5) is kept
 
 
-def test_every_23rd_clean_pair_is_valid(tmp_path, stage):
-    out = tmp_path / "out"
-    pairs = get_own(tmp_path, stage, out)
-    pairs = [pair if n % 10 else (pair[0] + " so" * 40, pair[1]) for n, pair in enumerate(pairs)]
-    write_pairs(out / "work/source", "train", pairs)
-    standard = ["--lowercase", "--most", 175, "--ratio", 1.5, "--hold-out", "valid", "--every", 23]
-    code, err = stage(out, "text", *standard)
+def test_every_23rd_clean_pair_is_valid(tmp_path, prep):
+    """IWSLT's form: lower-cased, cleaned in words, held out by count."""
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    pairs = [
+        pair if n % 10 else (pair[0] + " so" * 40, pair[1]) for n, pair in enumerate(sentences(400))
+    ]
+    write_pairs(raw, "train", pairs)
+    write_pairs(raw, "test", sentences(3))
+    code, err = prep(out, "iwslt14", "--raw-dir", raw, "--from", "text", "--until", "text")
     assert code == 0, err
     clean = [pair for n, pair in enumerate(pairs) if n % 10]
     held = [pair for n, pair in enumerate(clean, 1) if n % 23 == 0]
-    assert read(out, "raw", "valid") == [pair[0].lower() for pair in held]
+    assert read_side(out, "raw", "valid") == [pair[0].lower() for pair in held]
     rest = [pair for n, pair in enumerate(clean, 1) if n % 23]
-    assert read(out, "raw", "train", "en") == [pair[1].lower() for pair in rest]
-    assert len(read(out, "tokenized", "train")) == len(rest)
-    assert read(out, "tokenized", "valid", "en")[0] == held[0][1].lower()[:-1] + " ."
+    assert read_side(out, "raw", "train", "en") == [pair[1].lower() for pair in rest]
+    assert len(read_side(out, "tokenized", "train")) == len(rest)
+    assert read_side(out, "tokenized", "valid", "en")[0] == held[0][1].lower()[:-1] + " ."
 
 
-def test_own_text_is_split_three_ways_without_loss(tmp_path, stage):
+def test_own_text_is_split_three_ways_without_loss(tmp_path, prep):
     out = tmp_path / "out"
-    pairs = get_own(tmp_path, stage, out)
-    code, err = stage(out, "text", "--no-tokens", "--hold-out", "valid", "test")
+    code, err = prep(out, "own", *own(tmp_path / "own", 400), "--until", "text")
     assert code == 0, err
-    parts = [read(out, "raw", split) for split in ("train", "valid", "test")]
+    parts = [read_side(out, "raw", split) for split in ("train", "valid", "test")]
     assert [len(part) for part in parts] == [320, 40, 40]
-    assert sorted(line for part in parts for line in part) == sorted(pair[0] for pair in pairs)
+    assert sorted(line for part in parts for line in part) == sorted(p[0] for p in sentences(400))
     assert not (out / "tokenized").exists()
 
 
-def test_too_little_text_to_hold_out(tmp_path, stage, one_line):
+def test_too_little_text_to_hold_out(tmp_path, prep, one_line):
     out = tmp_path / "out"
-    get_own(tmp_path, stage, out, count=5)
-    code, err = stage(out, "text", "--no-tokens", "--hold-out", "valid", "test")
+    code, err = prep(out, "own", *own(tmp_path / "own", 5))
     assert code == 1 and not (out / "raw").exists()
     one_line(err, "too little text to hold out", "give files")
 
 
+@pytest.mark.parametrize("bound", [("--most", 1), ("--most-pieces", 1)])
+def test_bounds_that_leave_nothing(tmp_path, prep, one_line, bound):
+    options = [*own(tmp_path / "own"), "--bpe", 10, *bound, "--until", "segment"]
+    code, err = prep(tmp_path / "out", "own", *options)
+    assert code == 1
+    one_line(err, "train", "300 pairs" if bound[0] == "--most" else "240 pairs", "looser")
+
+
 @pytest.mark.parametrize("kind, size", [("sentencepiece", 60), ("bpe", 50)])
-def test_any_number_of_workers_gives_the_same_bytes(tmp_path, stage, monkeypatch, kind, size):
-    monkeypatch.setattr(parallel, "BLOCK", 37)
-    monkeypatch.setattr(parallel.line_blocks, "__defaults__", (37,))
+def test_any_number_of_workers_gives_the_same_bytes(tmp_path, prep, monkeypatch, kind, size):
+    monkeypatch.setattr(blocks.line_blocks, "__defaults__", (37,))
+    options = [*own(tmp_path / "own"), f"--{kind}", size, "--tokens", "--until", "segment"]
+    options += ["--most-pieces", 250, "--piece-ratio", 1.5]
     for workers in (1, 3):
-        out = tmp_path / str(workers)
-        get_own(tmp_path, stage, out)
-        folder = "raw" if kind == "sentencepiece" else "tokenized"
-        for name, *options in (
-            ("text", "--hold-out", "valid", "test"),
-            ("learn", kind, "--size", size, "--from", folder),
-            ("segment", kind, "--from", folder, "--most", 250, "--ratio", 1.5),
-        ):
-            code, err = stage(out, name, *options, workers=workers)
-            assert code == 0, err
+        code, err = prep(tmp_path / str(workers), "own", *options, workers=workers)
+        assert code == 0, err
     assert tree(tmp_path / "1") == tree(tmp_path / "3")
 
 
-def test_bpe_is_that_of_subword_nmt(tmp_path, stage):
+def test_bpe_is_that_of_subword_nmt(tmp_path, prep):
     out = tmp_path / "out"
-    get_own(tmp_path, stage, out)
-    stage(out, "text", "--hold-out", "valid")
-    stage(out, "learn", "bpe", "--size", 50, "--from", "tokenized")
-    stage(out, "segment", "bpe", "--from", "tokenized")
+    code, err = prep(out, "own", *own(tmp_path / "own"), "--bpe", 50, "--until", "segment")
+    assert code == 0, err
     for language in ("de", "en"):
         text = (out / f"tokenized/valid.{language}").read_bytes()
         command = [sys.executable, "-m", "subword_nmt.apply_bpe", "-c", str(out / "bpe.codes")]
@@ -104,37 +92,27 @@ def test_bpe_is_that_of_subword_nmt(tmp_path, stage):
     assert (out / "bpe.codes").read_bytes() == theirs
 
 
-@pytest.mark.parametrize(
-    "options, words",
-    [
-        (["learn", "sentencepiece", "--size", 10], ["--sentencepiece 10", "cannot be learned"]),
-        (["learn", "bpe", "--size", "x"], ["--size", "'x'"]),
-        (
-            ["learn", "bpe", "--size", 5, "--bpe-codes", "own/train.de"],
-            ["not a file of BPE merges"],
-        ),
-        (["learn", "bpe", "--size", 5, "--bpe-codes", "none"], ["none: cannot be read"]),
-        (["text", "--ratio", "0.5"], ["--ratio", "1 or more"]),
-        (["binarise", "--dict", "none"], ["dict.de.txt: cannot be read"]),
-    ],
-    ids=lambda value: " ".join(map(str, value[:1])) if isinstance(value, list) else value,
-)
-def test_bad_options_are_one_line(tmp_path, stage, one_line, monkeypatch, options, words):
-    monkeypatch.chdir(tmp_path)
-    out = tmp_path / "out"
-    get_own(tmp_path, stage, out)
-    stage(out, "text", "--hold-out", "valid")
-    before = tree(out)
-    code, err = stage(out, *options)
-    assert code == 1 and tree(out) == before
-    one_line(err, *words)
-
-
-@pytest.mark.parametrize("languages", [("de", "de"), ("de", "../en"), ("", "en")])
-def test_bad_language_codes(tmp_path, stage, one_line, languages):
-    code, err = stage(tmp_path / "out", "card", languages=languages)
+def test_a_vocabulary_too_small_names_a_size_that_works(tmp_path, prep, one_line):
+    rare = [chr(0x4E00 + n) for n in range(700)]
+    pairs = [(f"{a}{b} {a}", f"word {n}") for n, (a, b) in enumerate(pairwise(rare))]
+    options = [*own(tmp_path / "own", pairs=pairs), "--until", "segment", "--sentencepiece"]
+    code, err = prep(tmp_path / "out", "own", *options, 300)
     assert code == 1
-    one_line(err, "language")
+    one_line(err, "--sentencepiece 300", "different characters", "give --sentencepiece 2000")
+    code, err = prep(tmp_path / "out", "own", *options, 2000)
+    assert code == 0, err
+
+
+def test_a_coverage_below_one_leaves_out_and_counts_the_rarest(tmp_path, prep):
+    pairs = sentences(300)
+    pairs[3] = (pairs[3][0] + " 龘", pairs[3][1])
+    options = [*own(tmp_path / "own", pairs=pairs), "--sentencepiece", 60, "--until", "segment"]
+    code, err = prep(tmp_path / "out", "own", *options, "--coverage", 0.9995)
+    assert code == 0, err
+    text = read_side(tmp_path / "out", "segmented", "train")
+    assert sum(line.split().count("<unk>") for line in text) == 1
+    provenance = (tmp_path / "out/provenance.json").read_text(encoding="utf-8")
+    assert "1 pieces are of characters left out" in provenance
 
 
 def test_sentencepiece_sample_is_bounded_and_spread(tmp_path):
@@ -149,6 +127,6 @@ def test_blocks_cover_the_file_and_keep_lines_whole(tmp_path):
     path = tmp_path / "a"
     for text in ("ä\n\nb\u2028c\nlast", "one\n", "\n\n\n"):
         path.write_text(text, encoding="utf-8")
-        blocks = parallel.line_blocks(path, 2)
-        lines = [line for block in blocks for line in parallel.read_block(path, *block)]
+        found = blocks.line_blocks(path, 2)
+        lines = [line for block in found for line in blocks.read_block(path, *block)]
         assert "\n".join(lines) + "\n" == (text if text.endswith("\n") else text + "\n")

@@ -3,17 +3,13 @@
 import io
 import json
 import lzma
+import sys
 import tarfile
 
 import pytest
-from prep_texts import ROOT, sentences, tree, write_pairs
+from prep_texts import SCRIPTS, own, sentences, tree, write_pairs
 
-SCRIPTS = sorted(path.name for path in (ROOT / "data_prep").glob("*.sh"))
-
-
-def own(folder, count=300):
-    source, target = write_pairs(folder, "train", sentences(count))
-    return ["--src", source, "--tgt", target, "--source-lang", "de", "--target-lang", "en"]
+CORPORA = list(SCRIPTS)
 
 
 def test_own_text_in_any_locale_and_a_second_run_changes_nothing(tmp_path, script):
@@ -53,7 +49,7 @@ def test_own_text_in_any_locale_and_a_second_run_changes_nothing(tmp_path, scrip
     }
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize("name", SCRIPTS.values())
 def test_help_and_dry_run_write_nothing(tmp_path, script, name):
     help_text = script(name, "--help")
     assert help_text.returncode == 0 and "--out DIR" in help_text.stdout
@@ -64,52 +60,112 @@ def test_help_and_dry_run_write_nothing(tmp_path, script, name):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_bad_options_are_one_line(tmp_path, script, one_line, name):
-    for options, word in (
-        ([], "--out DIR is missing"),
-        (["--out"], "--out needs a value"),
-        (["--out", tmp_path / "out", "--worker", 3], "--worker: not an option"),
-        (["--out", tmp_path / "out", "stray"], "stray: not an option"),
+@pytest.mark.parametrize("corpus", CORPORA)
+def test_bad_options_are_one_line(tmp_path, prep, one_line, corpus):
+    out = tmp_path / "out"
+    options = own(tmp_path / "own") if corpus == "own" else ["--raw-dir", tmp_path]
+    for more, word in (
+        (["--out"], "--out: expected one argument"),
+        (["--out", ""], "--out: an empty name"),
+        (["--worker", 3], "--worker 3"),
+        (["stray"], "stray"),
+        (["--limit", "-3"], "--limit: '-3'"),
     ):
-        done = script(name, *options)
-        assert done.returncode != 0
-        one_line(done.stderr, word)
-    options = own(tmp_path / "own") if name.startswith("own") else ["--raw-dir", tmp_path / "none"]
-    done = script(name, "--out", tmp_path / "out", "--limit", "-3", *options)
-    assert done.returncode != 0 and not (tmp_path / "out").exists()
-    one_line(done.stderr, "--limit", "'-3'")
+        code, err = prep(out, corpus, *options, *more)
+        assert code == 1 and not out.exists()
+        one_line(err, word)
+
+
+def test_an_option_that_is_missing_is_one_line_of_the_script(script, one_line):
+    done = script("own_text.sh")
+    assert done.returncode == 1
+    one_line(done.stderr, "--out DIR is missing")
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["--sentencepiece", "many"], ["--sentencepiece", "'many'"]),
+        (["--sentencepiece", 0], ["--sentencepiece", "'0'", "1 or more"]),
+        (["--bpe", "x"], ["--bpe", "'x'"]),
+        (["--bpe", 5, "--sentencepiece", 5], ["--sentencepiece and --bpe", "give one"]),
+        (["--bpe", 5, "--bpe-codes", "own/train.de"], ["not a file of BPE merges"]),
+        (["--bpe", 5, "--bpe-codes", "none"], ["none: cannot be read"]),
+        (["--bpe-codes", "own/train.de"], ["--bpe-codes goes with --bpe"]),
+        (["--bpe", 5, "--coverage", 0.99], ["--coverage goes with --sentencepiece"]),
+        (["--coverage", 2], ["--coverage", "'2'"]),
+        (["--ratio", "0.5"], ["--ratio", "1 or more"]),
+        (["--ratio", "nan"], ["--ratio", "'nan'"]),
+        (["--workers", "two"], ["--workers", "'two'"]),
+        (["--dict", "none"], ["dict.de.txt: cannot be read"]),
+        (["--source-lang", "../en"], ["--source-lang", "language code"]),
+        (["--source-lang", ""], ["--source-lang", "language code"]),
+        (["--source-lang", "en"], ["--source-lang", "both en"]),
+        (["--src", "none"], ["none: cannot be read"]),
+        (["--src", "own"], ["own", "directory"]),
+        (["--src", "/dev/zero"], ["/dev/zero: is a pipe or device"]),
+        (["--valid-src", "own/train.de"], ["--valid-src and --valid-tgt go together"]),
+        (["--src", "own/train.en"], ["--src", "--tgt", "the same file"]),
+        (["--src", "copy"], ["--src", "--tgt", "the same text"]),
+        (["--raw-dir", "own"], ["--raw-dir"]),
+    ],
+    ids=lambda value: " ".join(map(str, value[:2])) if isinstance(value, list) else value,
+)
+def test_bad_options_are_one_line_before_anything_is_done(
+    tmp_path, prep, one_line, monkeypatch, options, words
+):
+    monkeypatch.chdir(tmp_path)
+    given = own(tmp_path / "own")
+    (tmp_path / "copy").write_bytes((tmp_path / "own/train.en").read_bytes())
+    code, err = prep(tmp_path / "out", "own", *given, *options)
+    assert code == 1 and not (tmp_path / "out").exists()
+    assert "get:" not in err
+    one_line(err, *words)
+
+
+def test_missing_packages_are_one_line(tmp_path, script, one_line):
+    """An interpreter without this project's packages, as the system's is."""
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    python.chmod(0o755)
+    done = script("multi30k_de_en.sh", "--out", tmp_path / "out", PYTHON=str(python))
+    assert done.returncode == 1
+    one_line(done.stderr, "lacks this project's packages", "make install")
+    done = script("multi30k_de_en.sh", "--out", tmp_path / "out", PYTHON="no-python")
+    assert done.returncode == 1
+    one_line(done.stderr, "PYTHON=no-python: not found")
 
 
 @pytest.mark.parametrize("missing", ["--source-lang", "--target-lang", "--src", "--tgt"])
-def test_own_text_needs_both_files_and_languages(tmp_path, script, one_line, missing):
+def test_own_text_needs_both_files_and_languages(tmp_path, prep, one_line, missing):
     options = own(tmp_path / "own")
     place = options.index(missing)
-    done = script("own_text.sh", "--out", tmp_path / "out", *options[:place], *options[place + 2 :])
-    assert done.returncode != 0 and not (tmp_path / "out").exists()
-    one_line(done.stderr, missing)
+    code, err = prep(tmp_path / "out", "own", *options[:place], *options[place + 2 :])
+    assert code == 1 and not (tmp_path / "out").exists()
+    one_line(err, missing)
 
 
-@pytest.mark.parametrize("name", sorted(set(SCRIPTS) - {"own_text.sh"}))
-def test_raw_dir_that_has_nothing(tmp_path, script, one_line, name):
+@pytest.mark.parametrize("corpus", sorted(set(CORPORA) - {"own"}))
+def test_raw_dir_that_has_nothing(tmp_path, prep, one_line, monkeypatch, corpus):
     for folder, word in (("none", "no such folder"), ("empty", "nothing for train")):
         (tmp_path / "empty").mkdir(exist_ok=True)
-        done = script(name, "--out", tmp_path / "out", GRADINIT_RAW_DIR=str(tmp_path / folder))
-        assert done.returncode != 0 and not (tmp_path / "out").exists()
-        one_line(done.stderr, "--raw-dir", word)
+        monkeypatch.setenv("GRADINIT_RAW_DIR", str(tmp_path / folder))
+        code, err = prep(tmp_path / "out", corpus)
+        assert code == 1 and not (tmp_path / "out").exists()
+        one_line(err, "--raw-dir", word)
 
 
-def test_misaligned_and_undecodable_text_leave_nothing(tmp_path, script, one_line):
+def test_misaligned_and_undecodable_text_leave_nothing(tmp_path, prep, one_line):
     options = own(tmp_path / "own")
     with open(tmp_path / "own/train.en", "ab") as stream:
         stream.write(b"one more\n")
-    done = script("own_text.sh", "--out", tmp_path / "out", *options)
-    assert done.returncode != 0 and not (tmp_path / "out").exists()
-    one_line(done.stderr, "train.de has 300 lines", "train.en has 301", "not aligned")
+    code, err = prep(tmp_path / "out", "own", *options)
+    assert code == 1 and not (tmp_path / "out").exists()
+    one_line(err, "train.de has 300 lines", "train.en has 301", "not aligned")
     (tmp_path / "own/train.de").write_bytes(b"gut\n\xff\n")
-    done = script("own_text.sh", "--out", tmp_path / "out", *options)
-    assert done.returncode != 0 and not (tmp_path / "out").exists()
-    one_line(done.stderr, "train.de, line 2", "0xff")
+    code, err = prep(tmp_path / "out", "own", *options)
+    assert code == 1 and not (tmp_path / "out").exists()
+    one_line(err, "train.de, line 2", "0xff")
 
 
 def test_no_network_for_a_corpus(tmp_path, script, one_line):
@@ -142,17 +198,13 @@ def archive_of_talks(path):
             tar.addfile(info, io.BytesIO(data))
 
 
-def test_iwslt_from_the_talks_archive(tmp_path, stage, one_line):
+def test_iwslt_from_the_talks_archive(tmp_path, prep, one_line):
     archive_of_talks(tmp_path / "de-en.tgz")
     out = tmp_path / "out"
-    get = ["get", "iwslt14", "--to", "work/source", "--raw-dir", tmp_path, "--drop-empty"]
-    code, err = stage(out, *get)
+    code, err = prep(out, "iwslt14", "--raw-dir", tmp_path, "--until", "text")
     assert code == 0, err
     train = (out / "work/source/train.de").read_text(encoding="utf-8").splitlines()
     assert len(train) == 61 and train[0] == "Titel: de" and train[1] == sentences(1)[0][0]
-    options = ["--lowercase", "--apostrophes", "--most", 175, "--ratio", 1.5]
-    code, err = stage(out, "text", *options, "--hold-out", "valid", "--every", 23)
-    assert code == 0, err
     assert len((out / "tokenized/valid.de").read_text(encoding="utf-8").splitlines()) == 2
     test = (out / "tokenized/test.en").read_text(encoding="utf-8").splitlines()
     assert test[0] == "that &apos;s it , ted.dev2010 here ." and len(test) == 5
@@ -165,12 +217,12 @@ def test_iwslt_from_the_talks_archive(tmp_path, stage, one_line):
     ]
     data = (tmp_path / "de-en.tgz").read_bytes()
     (tmp_path / "de-en.tgz").write_bytes(data[:-100])
-    code, err = stage(tmp_path / "other", *get)
+    code, err = prep(tmp_path / "other", "iwslt14", "--raw-dir", tmp_path)
     assert code == 1 and not (tmp_path / "other").exists()
     one_line(err, "de-en.tgz", "truncated")
 
 
-def test_wmt_files_in_mixed_forms_become_raw_text(tmp_path, stage):
+def test_wmt_files_in_mixed_forms_become_raw_text(tmp_path, prep):
     raw = tmp_path / "raw"
     write_pairs(raw, "europarl-head20k", [("Ein „Test“.", 'A "test".')] * 2)
     write_pairs(raw, "nc-v8-head20k.lc.tok", [("ein test , ja .", "it &apos;s a test , yes .")] * 2)
@@ -180,7 +232,7 @@ def test_wmt_files_in_mixed_forms_become_raw_text(tmp_path, stage):
     )
     write_pairs(raw, "newstest2014", [("Schluss – hier .", "The end .")])
     out = tmp_path / "out"
-    code, err = stage(out, "get", "wmt14", "--raw-dir", raw, languages=("en", "de"))
+    code, err = prep(out, "wmt14", "--raw-dir", raw, "--until", "get")
     assert code == 0, err
     text = {p.name: p.read_text(encoding="utf-8").splitlines() for p in (out / "raw").iterdir()}
     assert text["train.en"][::2] == ['A "test".', "it's a test, yes.", "Two-fold (2%)."]
@@ -191,7 +243,7 @@ def test_wmt_files_in_mixed_forms_become_raw_text(tmp_path, stage):
     assert any("lower-casing cannot be undone" in note for note in notes)
 
 
-def test_wmt_from_archives_in_the_recipe_order(tmp_path, stage):
+def test_wmt_from_archives_in_the_recipe_order(tmp_path, prep):
     raw = tmp_path / "raw"
     raw.mkdir()
     for name, files in {
@@ -212,28 +264,10 @@ def test_wmt_from_archives_in_the_recipe_order(tmp_path, stage):
                 info = tarfile.TarInfo(entry)
                 info.size = len(text)
                 tar.addfile(info, io.BytesIO(text.encode()))
-    code, err = stage(tmp_path / "out", "get", "wmt14", "--raw-dir", raw, languages=("en", "de"))
+    code, err = prep(tmp_path / "out", "wmt14", "--raw-dir", raw, "--until", "get")
     assert code == 0, err
     text = {p.name: p.read_text().splitlines() for p in (tmp_path / "out/raw").iterdir()}
     assert text["train.en"] == ["europarl en", "crawl en", "news en"]
     assert (text["valid.de"], text["test.de"]) == (["dev de"], ["test de"])
     notes = json.loads((tmp_path / "out/provenance.json").read_text())["stages"]["get"]["notes"]
     assert "dev.tgz: not the published file, sha256 differs" in notes and len(notes) == 4
-
-
-def test_quickstart_falls_back_to_the_dictionary(tmp_path, stage):
-    lines = ["# Ding", "Hund {m} :: dog", "ein; zwei drei vier :: one two three"]
-    for n in range(60):
-        lines.append(
-            f"Das ist {n} gut [ugs.] | Das war {n} gut :: This is {n} good | It was {n} good"
-        )
-    (tmp_path / "raw").mkdir()
-    (tmp_path / "raw/de-en").write_text("\n".join(lines), encoding="utf-8")
-    code, err = stage(tmp_path / "out", "get", "quickstart", "--raw-dir", tmp_path / "raw")
-    assert code == 0, err
-    assert "licence: Ding dictionary" in err
-    text = {p.name: p.read_text().splitlines() for p in (tmp_path / "out/raw").iterdir()}
-    assert [len(text[f"{s}.de"]) for s in ("train", "valid", "test")] == [96, 12, 12]
-    pairs = set(zip(text["train.de"], text["train.en"]))
-    assert pairs & {("Das ist 7 gut", "This is 7 good"), ("Das war 8 gut", "It was 8 good")}
-    assert not set(text["train.de"]) & set(text["test.de"])

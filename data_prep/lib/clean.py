@@ -1,15 +1,14 @@
 """Raw or tokenized text -> OUT/raw and OUT/tokenized: Moses, cleaning, held-out splits."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import IO, Any
 
-from .errors import PrepError
+from .blocks import map_blocks
 from .moses import detokenizer, lowercase, tokenizer, undo_bpe
-from .parallel import map_blocks
-from .stages import SPLITS, Report, Run, stage, tool_versions
-from .subwords import fits
+from .packed import PrepError
+from .stages import Place, Report, Run, stage, tool_versions
 
 
 @dataclass(frozen=True)
@@ -26,64 +25,78 @@ class Recipe:
     ratio: float = 0.0  # longest side / shortest side; train only (0: no bound)
 
 
-def prepare(run: Run, folder: str, recipe: Recipe, every: int, held_out: list[str]) -> None:
+def fits(left: str, right: str, least: int, most: int, ratio: float) -> bool:
+    """Moses' clean-corpus-n: least..most tokens a side, and neither side `ratio` times longer.
+
+    `most` or `ratio` 0 is no bound.
+    """
+    a, b = len(left.split()), len(right.split())
+    if min(a, b) < least or (most and max(a, b) > most):
+        return False
+    return not ratio or (a <= ratio * b and b <= ratio * a)
+
+
+def clean(run: Run, folder: str, recipe: Recipe, every: int, held_out: Sequence[str]) -> None:
     """Stage `text`; every `every`-th clean pair of train makes valid, the one before it test.
 
     `held_out` names the splits to make so, among valid and test; `every` 0 takes as many pairs
     as give about 1,000, at most a tenth.
     """
-    given = run.splits(folder)
-    splits = [s for s in SPLITS if s in given or s in held_out]
-    inputs = [path for split in given for path in run.texts(folder, split)]
+    given = tuple(split for split in run.splits if split not in held_out)
     targets = ["raw", "tokenized"] if recipe.tokens else ["raw"]
-    outputs = [p for target in targets for split in splits for p in run.texts(target, split)]
+    outputs = [name for target in targets for name in run.names(target)]
     params = {
         "from": folder,
         **asdict(recipe),
-        "held_out": {"every": every, "splits": held_out},
+        "held_out": {"every": every, "splits": list(held_out)},
         **tool_versions("sacremoses"),
     }
 
-    def work(partial: Callable[..., Any]) -> Report:
+    def work(place: Place) -> Report:
         with contextlib.ExitStack() as stack:
             streams = {
                 split: [
-                    stack.enter_context(open(partial(p), "w", encoding="utf-8", newline="\n"))
+                    stack.enter_context(open(place(name), "w", encoding="utf-8", newline="\n"))
                     for target in targets
-                    for p in run.texts(target, split)
+                    for name in run.names(target, [split])
                 ]
-                for split in splits
+                for split in run.splits
             }
             counts: dict[str, dict[str, int]] = {}
             for split in given:
-                step = every or _about_a_thousand(run, folder) if split == "train" else 0
-                _prepare_split(run, folder, split, recipe, step, held_out, streams, counts)
-        for split in splits:
+                held = held_out if split == "train" else ()
+                step = every or _about_a_thousand(run, folder)
+                counts |= _clean_split(run, folder, split, recipe, step, held, streams)
+        for split in run.splits:
             if not counts[split]["kept"]:
-                raise PrepError(
-                    f"{folder}/train: too little text to hold out {split}; give files for it"
-                )
+                raise PrepError(_nothing_left(split, held_out, counts))
         return {"lines": counts}
 
-    stage(run, "text", inputs, params, outputs, work)
+    stage(run, "text", run.inputs(*run.names(folder, given)), params, outputs, work)
 
 
-def _prepare_split(
+def _nothing_left(split: str, held_out: Sequence[str], counts: dict[str, dict[str, int]]) -> str:
+    if split in held_out:
+        return f"--src, --tgt: too little text to hold out {split}; give files for it"
+    read = counts[split]["read"]
+    return f"{split}: --most and --ratio leave none of its {read:,} pairs; give looser bounds"
+
+
+def _clean_split(
     run: Run,
     folder: str,
     split: str,
     recipe: Recipe,
     every: int,
-    held_out: list[str],
-    streams: dict[str, list[Any]],
-    counts: dict[str, dict[str, int]],
-) -> None:
+    held: Sequence[str],
+    streams: Mapping[str, Sequence[IO[str]]],
+) -> dict[str, dict[str, int]]:
+    """Write a split and what is held out of it; what was counted, by split."""
     read = kept = 0
-    held = held_out if split == "train" else []
-    mine = {name: {"kept": 0} for name in [split, *held]}
+    counts = {name: {"kept": 0} for name in (split, *held)}
     for size, rows in map_blocks(
         run.texts(folder, split),
-        _prepare_block,
+        _clean_block,
         setup=_state,
         setup_args=(recipe, run.languages, split),
         workers=run.workers,
@@ -97,11 +110,11 @@ def _prepare_split(
                 name = "valid"
             elif "test" in held and kept % every == every - 1:
                 name = "test"
-            mine[name]["kept"] += 1
+            counts[name]["kept"] += 1
             for stream, line in zip(streams[name], row):
                 stream.write(line + "\n")
-    mine[split].update(read=read, cleaned=read - kept)
-    counts.update(mine)
+    counts[split].update(read=read, cleaned=read - kept)
+    return counts
 
 
 def _about_a_thousand(run: Run, folder: str) -> int:
@@ -119,7 +132,7 @@ def _state(recipe: Recipe, languages: tuple[str, str], split: str) -> Any:
     return recipe, split, [make(lang) if needed else None for lang in languages]
 
 
-def _prepare_block(state: Any, *sides: list[str]) -> tuple[int, list[tuple[str, ...]]]:
+def _clean_block(state: Any, *sides: list[str]) -> tuple[int, list[tuple[str, ...]]]:
     """Rows of (raw source, raw target[, tokenized source, tokenized target]) that are kept."""
     recipe, split, converters = state
     raw: list[list[str]] = []

@@ -1,7 +1,9 @@
 """Downloads through pooch: sha256, retries, progress; an interrupted one is resumed."""
 
+import contextlib
 import logging
 import os
+import threading
 from pathlib import Path
 
 import pooch
@@ -9,16 +11,19 @@ import requests
 from tqdm import tqdm
 
 from .corpora import Remote
-from .errors import PrepError
+from .packed import PrepError
 
 CONNECT_SECONDS, READ_SECONDS = 3, 30
-RETRIES = 2
+TRIES = 3
 
 
-def fetch(remote: Remote, folder: Path) -> Path:
+def fetch(remote: Remote, folder: Path, tries: int = TRIES) -> Path:
     """Return the local path of `remote` in `folder`, downloading it if it is not there.
 
     A file whose sha256 is not the expected one is never left under its name.
+
+    Raises:
+        PrepError: it cannot be had, or is not what it should be.
     """
     known = f"sha256:{remote.sha256}" if remote.sha256 else None
     store = pooch.create(
@@ -26,14 +31,14 @@ def fetch(remote: Remote, folder: Path) -> Path:
         base_url="",
         registry={remote.name: known},
         urls={remote.name: remote.url},
-        retry_if_failed=RETRIES,
+        retry_if_failed=tries - 1,
     )
     pooch.get_logger().setLevel(logging.ERROR)
     try:
         return Path(store.fetch(remote.name, downloader=_resuming))
     except requests.RequestException as error:
         raise PrepError(
-            f"no network: tried {remote.url} {RETRIES + 1} times ({_short(error)}); "
+            f"no network: tried {remote.url} {tries} times ({_short(error)}); "
             f"put {remote.name} into a folder and give it with --raw-dir"
         ) from error
     except ValueError as error:  # pooch: "SHA256 hash of downloaded file ... does not match"
@@ -41,6 +46,20 @@ def fetch(remote: Remote, folder: Path) -> Path:
             f"{remote.url}: wrong sha256 (expected {remote.sha256}); the file is damaged or has "
             "changed at its source; fetch it elsewhere and give it with --raw-dir"
         ) from error
+
+
+def reachable(url: str, seconds: float) -> bool:
+    """Whether a server answers within `seconds`, the search for its address included."""
+    answers: list[bool] = []
+
+    def ask() -> None:
+        with contextlib.suppress(requests.RequestException):
+            answers.append(requests.head(url, timeout=seconds, allow_redirects=True).ok)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(seconds)
+    return answers == [True]
 
 
 def _resuming(url: str, output_file: str, store: pooch.Pooch, check_only: bool = False) -> None:

@@ -1,5 +1,8 @@
 """Work on aligned line files with all cores, in bounded memory, in the order of the lines."""
 
+import contextlib
+import ctypes
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -8,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .errors import PrepError
+from .packed import PrepError
 
 BLOCK = 5_000  # lines; the unit of work and of memory, whatever the number of workers
 Offsets = list[tuple[int, int]]
@@ -70,22 +73,30 @@ def _results(
         _start(setup, args)
         yield from map(_run_task, tasks)
         return
-    with ProcessPoolExecutor(workers, initializer=_start, initargs=(setup, args)) as pool:
-        waiting: list[Any] = []
+    with ProcessPoolExecutor(
+        min(workers, len(tasks)), initializer=_start_worker, initargs=(setup, args)
+    ) as pool:
         try:
-            for task in tasks:
-                waiting.append(pool.submit(_run_task, task))
-                if len(waiting) > 2 * workers:  # finished blocks must not pile up in memory
-                    yield waiting.pop(0).result()
-            while waiting:
-                yield waiting.pop(0).result()
+            yield from pool.map(_run_task, tasks)
         except BrokenProcessPool as error:
             raise PrepError(
                 "a worker process was killed (out of memory?); run again with fewer --workers"
             ) from error
         finally:
-            for future in waiting:
-                future.cancel()
+            pool.shutdown(cancel_futures=True)
+
+
+def end_with_parent() -> None:
+    """Make this process end when its parent does, even where that is killed (on Linux)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def _start_worker(setup: Callable[..., Any] | None, args: tuple[Any, ...]) -> None:
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops its workers
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _start(setup, args)
 
 
 def _start(setup: Callable[..., Any] | None, args: tuple[Any, ...]) -> None:
