@@ -42,7 +42,7 @@ mkdir -p "${run}"
   --save-interval-updates 50 --keep-interval-updates 3 --no-epoch-checkpoints \
   --validate-interval-updates 200 --save-dir "${run}/checkpoints"
 
-"${PYTHON}" -m recipes.engine.average "${run}/checkpoints" 3 "${run}/averaged.pt"
+"${PYTHON}" -m recipes.engine.steps.average "${run}/checkpoints" 3 "${run}/averaged.pt"
 
 "${PYTHON}" -m fairseq_cli.generate "${DATA}/data-bin" --user-dir fairseq_gradinit \
   --path "${run}/averaged.pt" --gen-subset test --beam 5 --remove-bpe sentencepiece \

@@ -1,4 +1,4 @@
-"""What the engine's commands do: run, status, overview, report."""
+"""What the engine's commands do: run, status, report."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from . import flags, live
 from .arguments import grid_of, parse
-from .cell import FAILED, RESULTS, cell_of, status, train_command
-from .engine import run_grid
-from .errors import CellInterrupted, GridError
-from .files import read_json
-from .grid import Grid, Point, claim, load, points
-from .launch import Cluster
+from .cells.cell import FAILED, RESULTS, cell_of, status, train_command
+from .cells.errors import CellInterrupted, GridError
+from .cells.files import read_json
+from .cells.grid import Grid, Point, claim, load, points
+from .running.cluster import Cluster
+from .running.engine import run_grid
+from .showing import live
+from .steps import flags
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,10 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
         if args.command == "status":
             return _status(args.out)
         # matplotlib takes seconds to import: only what draws does.
-        from . import report
+        from .showing import report
 
-        draw = report.overview if args.command == "overview" else report.report
-        return draw(args.out, args.to, Console())
+        return report.report(args.out, args.to, Console())
     except (GridError, CellInterrupted, OSError) as error:
         # An OSError here is the disk's: full, gone, read-only; its text names the file.
         print(f"recipes.engine: {error}", file=sys.stderr)

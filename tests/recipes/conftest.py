@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes.engine.grid import Grid, claim
+from recipes.engine.cells.grid import Grid, claim
 
 ROOT = Path(__file__).parents[2]
 STUB = Path(__file__).parent / "stub"
@@ -19,9 +19,9 @@ LINES = ["a man in a red shirt rides a bike", "two dogs run over the green grass
 DRIVE = """
 import json, sys
 from pathlib import Path
-from recipes.engine.engine import run_grid
-from recipes.engine.grid import load
-from recipes.engine.launch import Cluster
+from recipes.engine.running.engine import run_grid
+from recipes.engine.cells.grid import load
+from recipes.engine.running.cluster import Cluster
 folder = Path(sys.argv[1])
 progress = run_grid(
     load(folder), folder, Cluster(**json.loads(sys.argv[2])), lambda _: None, int(sys.argv[3])

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from recipes.engine import logs
-from recipes.engine.cell import Cell
-from recipes.engine.decode import parse
-from recipes.engine.errors import CellFailed
-from recipes.engine.files import read_lines
-from recipes.engine.grid import Grid
-from recipes.engine.score import measure, score
+from recipes.engine.cells import logs
+from recipes.engine.cells.cell import Cell
+from recipes.engine.cells.errors import CellFailed
+from recipes.engine.cells.files import read_lines
+from recipes.engine.cells.grid import Grid
+from recipes.engine.steps.decode import parse
+from recipes.engine.steps.score import measure, score
 
 STORED = Path(__file__).parent / "stored"
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from recipes.engine.cell import DIVERGED, DONE, FAILED, MISSING, RUNNING, Cell, status
-from recipes.engine.rows import rows_of
-from recipes.engine.table import grid_tsv
+from recipes.engine.cells.cell import DIVERGED, DONE, FAILED, MISSING, RUNNING, Cell, status
+from recipes.engine.showing.rows import rows_of
+from recipes.engine.showing.table import grid_tsv
 
 
 def cell(grid, lr: str) -> Cell:

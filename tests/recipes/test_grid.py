@@ -7,10 +7,10 @@ import json
 import pytest
 
 from recipes.engine.arguments import grid_of, parse
-from recipes.engine.cell import Cell as CellFolder
-from recipes.engine.cell import describe, status, train_command
-from recipes.engine.errors import GridError
-from recipes.engine.grid import Grid, claim, load, points, train_flags
+from recipes.engine.cells.cell import Cell as CellFolder
+from recipes.engine.cells.cell import describe, status, train_command
+from recipes.engine.cells.errors import GridError
+from recipes.engine.cells.grid import Grid, claim, load, points, train_flags
 
 INITS = {"none": [], "gradinit": ["--gradinit"]}
 
@@ -112,7 +112,6 @@ def test_cell_json_says_what_was_run(tmp_path):
         (["run", "--out", "x", "--data", "d", "--axis", "a=1", "--axis", "a=2"], "given twice"),
         (["run", "--out", "x", "--data", "d", "--init", "a='"], "mend the quotes"),
         (["run", "--out", "x", "--cluster", "slrm"], "invalid choice: 'slrm'"),
-        (["run", "--out", "x", "--grid", "missing.yaml"], "--grid missing.yaml: cannot read"),
     ],
 )
 def test_bad_command_lines(line, message):
@@ -121,23 +120,8 @@ def test_bad_command_lines(line, message):
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_grid_file_says_the_same_as_flags(tmp_path):
-    file = tmp_path / "grid.yaml"
-    file.write_text(
-        "data: d\naxes: {lr: [1e-3, 2e-3], init: 'none,gradinit'}\n"
-        "inits: {none: '', gradinit: --gradinit}\nflags: -t en\naverage: 3\n"
-    )
-    line = ["run", "--out", "x", "--data", "d", "--axis", "lr=1e-3,2e-3", "--average", "3"]
-    line += ["--axis", "init=none,gradinit", "--init", "none=", "--init", "gradinit=--gradinit"]
-    from_flags = grid_of(parse([*line, "--", "-t", "en"]))
-    assert grid_of(parse(["run", "--out", "x", "--grid", str(file)])) == from_flags
-    file.write_text("axess: {}\n")
-    with pytest.raises(GridError, match=r"unknown key axess \(did you mean axes"):
-        grid_of(parse(["run", "--out", "x", "--grid", str(file)]))
-
-
 def test_a_mistyped_fairseq_flag_is_found_before_anything_runs(tmp_path):
-    from recipes.engine import flags
+    from recipes.engine.steps import flags
 
     for name, text in (("max_updat", "(did you mean --max-update?)"), ("momentun", "--momentum?")):
         one = grid(axes={name: ["1"]}, flags=["--arch", "transformer"])

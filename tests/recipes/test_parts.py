@@ -12,15 +12,15 @@ import pytest
 import torch
 from rich.console import Console
 
-from recipes.engine import live
-from recipes.engine.average import average, last_checkpoints
-from recipes.engine.cell import DONE, MISSING
-from recipes.engine.corpus import facts_of, unigram_bits
-from recipes.engine.engine import Progress
-from recipes.engine.errors import GridError
-from recipes.engine.files import is_locked, locked, read_json, write_text
-from recipes.engine.grid import Grid
-from recipes.engine.launch import Cluster, share
+from recipes.engine.cells.cell import DONE, MISSING
+from recipes.engine.cells.errors import GridError
+from recipes.engine.cells.files import is_locked, locked, read_json, write_text
+from recipes.engine.cells.grid import Grid
+from recipes.engine.cells.progress import Progress
+from recipes.engine.running.cluster import Cluster, share
+from recipes.engine.showing import live
+from recipes.engine.steps.average import average, last_checkpoints
+from recipes.engine.steps.corpus import facts_of, unigram_bits
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from corpus import binarise, write_corpus
 
-from recipes.engine.cell import RESULTS
-from recipes.engine.grid import load
-from recipes.engine.rows import rows_of
-from recipes.engine.table import grid_tsv
+from recipes.engine.cells.cell import RESULTS
+from recipes.engine.cells.grid import load
+from recipes.engine.showing.rows import rows_of
+from recipes.engine.showing.table import grid_tsv
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow

@@ -10,13 +10,13 @@ import re
 import pytest
 from rich.console import Console
 
-from recipes.engine import figures, report, significance, table
-from recipes.engine.cell import describe
-from recipes.engine.errors import GridError
-from recipes.engine.grid import Grid, claim, points
-from recipes.engine.html import from_markdown
-from recipes.engine.rows import best, groups_of, rows_of
-from recipes.engine.score import measure
+from recipes.engine.cells.cell import describe
+from recipes.engine.cells.errors import GridError
+from recipes.engine.cells.grid import Grid, claim, points
+from recipes.engine.showing import figures, report, significance, table
+from recipes.engine.showing.html import from_markdown
+from recipes.engine.showing.rows import best, groups_of, rows_of
+from recipes.engine.steps.score import measure
 
 ADJECTIVES = [("red", "old", "big"), ("black", "small", "young"), ("white", "new", "green", "tall")]
 SENTENCES = [

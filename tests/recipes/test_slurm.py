@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes.engine.cell import DIVERGED, DONE, Cell
+from recipes.engine.cells.cell import DIVERGED, DONE, Cell
 
 pytestmark = pytest.mark.slow  # starting Slurm and waiting for its scheduler takes minutes
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "sinfo")

@@ -1,4 +1,4 @@
-"""Average the weights of a training's last checkpoints: `python -m recipes.engine.average`."""
+"""Average the last checkpoints of a training: `python -m recipes.engine.steps.average`."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def average(files: list[Path], output: Path) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="recipes.engine.average", description=__doc__)
+    parser = argparse.ArgumentParser(prog="recipes.engine.steps.average", description=__doc__)
     parser.add_argument("folder", type=Path, help="folder of the checkpoints")
     parser.add_argument("count", type=int, help="how many of the newest")
     parser.add_argument("output", type=Path, help="the checkpoint to write")

@@ -7,11 +7,12 @@ import sys
 import time
 from pathlib import Path
 
-from . import logs, process
-from .cell import Cell
-from .errors import CellFailed
-from .files import read_lines, write_json, write_text
-from .grid import Grid, Point, train_flags
+from ..cells import logs
+from ..cells.cell import Cell
+from ..cells.errors import CellFailed
+from ..cells.files import read_lines, write_json, write_text
+from ..cells.grid import Grid, Point, train_flags
+from . import process
 from .train import environment
 
 OUTPUT = re.compile(r"^([HDT])-(\d+)\t(.*)$")
@@ -61,7 +62,7 @@ def _checkpoint(grid: Grid, cell: Cell, lock: int, log: Path) -> Path:
     if grid.average:
         averaged = cell.checkpoints / "averaged.pt"
         arguments = [str(cell.checkpoints), str(grid.average), str(averaged)]
-        command = [sys.executable, "-m", "recipes.engine.average", *arguments]
+        command = [sys.executable, "-m", "recipes.engine.steps.average", *arguments]
         if process.run(command, log, lock) != 0:
             raise CellFailed(logs.last_error(log))
         return averaged

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from .grid import Grid
+from ..cells.grid import Grid
 from .rows import Group, Row, best, coordinates, groups_of, inits_of
 
 # Okabe and Ito's palette, without yellow, which white paper swallows.

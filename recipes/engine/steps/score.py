@@ -8,11 +8,11 @@ from typing import Any
 
 from sacrebleu.metrics import BLEU, CHRF
 
-from . import logs
-from .cell import DIVERGED, DONE, Cell
-from .errors import CellFailed
-from .files import read_json, read_lines, write_json
-from .grid import Grid
+from ..cells import logs
+from ..cells.cell import DIVERGED, DONE, Cell
+from ..cells.errors import CellFailed
+from ..cells.files import read_json, read_lines, write_json
+from ..cells.grid import Grid
 from .train import STUCK, TRAINED
 
 # Runs stuck on the plateau score 0.00 to 0.02. A short run that learns can stay below 1 with the

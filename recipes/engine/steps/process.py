@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from .errors import CellInterrupted
+from ..cells.errors import CellInterrupted
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 STOPPED = -1  # `run` returns it when its caller ended the child

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from sacrebleu.metrics import BLEU
 from sacrebleu.significance import PairedTest
 
-from .files import read_lines
-from .grid import Grid
+from ..cells.files import read_lines
+from ..cells.grid import Grid
 from .rows import Group, Row, best, groups_of, inits_of
 
 SAMPLES = 1000  # sacreBLEU's default for the bootstrap

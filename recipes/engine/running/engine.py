@@ -6,43 +6,22 @@ import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import submitit
 
-from .cell import FAILED, MISSING, RESULTS, RUNNING, cell_of, status
-from .corpus import facts_of
-from .errors import GridError
-from .files import locked, write_json
-from .grid import Grid, Point, points
-from .launch import Cluster, threads
+from ..cells.cell import FAILED, MISSING, RESULTS, RUNNING, cell_of, status
+from ..cells.errors import GridError
+from ..cells.files import locked, write_json
+from ..cells.grid import Grid, Point, points
+from ..cells.progress import Progress
+from ..steps.corpus import facts_of
+from .cluster import Cluster, threads
 from .worker import Worker
 
 POLL_SECONDS = 1.0
 # A worker that dies this often is not unlucky: out of memory, most likely.
 ATTEMPTS = 3
-
-
-@dataclass
-class Progress:
-    """What the live table shows.
-
-    Attributes:
-        states: status and reason by cell name.
-        started: time.monotonic() of the engine's start.
-        before: how many cells had ended by then.
-    """
-
-    states: dict[str, tuple[str, str]]
-    started: float = field(default_factory=time.monotonic)
-    before: int = 0
-
-    def __post_init__(self) -> None:
-        self.before = sum(self.counts()[state] for state in RESULTS)
-
-    def counts(self) -> Counter[str]:
-        return Counter(state for state, _ in self.states.values())
 
 
 def run_grid(

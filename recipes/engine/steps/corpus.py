@@ -1,7 +1,7 @@
 """What the engine must know of the data: the unigram plateau and the size of the scored split.
 
-Run as `python -m recipes.engine.corpus DATA_BIN SUBSET SOURCE TARGET`, which prints both as JSON:
-fairseq takes seconds to import and stays out of the engine's own process.
+Run as `python -m recipes.engine.steps.corpus DATA_BIN SUBSET SOURCE TARGET`, which prints both
+as JSON: fairseq takes seconds to import and stays out of the engine's own process.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from .errors import GridError
-from .files import read_lines
-from .grid import Grid
+from ..cells.errors import GridError
+from ..cells.files import read_lines
+from ..cells.grid import Grid
 
 
 def facts_of(grid: Grid) -> dict[str, Any]:

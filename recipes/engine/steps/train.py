@@ -8,11 +8,12 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import logs, process
-from .cell import Cell, train_command
-from .errors import CellFailed
-from .files import read_json, write_json
-from .grid import Grid, Point, train_flags
+from ..cells import logs
+from ..cells.cell import Cell, train_command
+from ..cells.errors import CellFailed
+from ..cells.files import read_json, write_json
+from ..cells.grid import Grid, Point, train_flags
+from . import process
 
 TRAINED = "trained"
 STUCK = "valid loss not below the unigram plateau"

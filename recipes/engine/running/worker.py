@@ -8,13 +8,13 @@ from pathlib import Path
 
 from submitit.helpers import DelayedSubmission
 
-from .cell import RUNNING, Cell, cell_of, describe, status
-from .decode import decode
-from .errors import CellFailed, GridError
-from .files import locked, read_json, write_json
-from .grid import Grid, Point, load
-from .score import score
-from .train import TRAINED, EarlyStop, train
+from ..cells.cell import RUNNING, Cell, cell_of, describe, status
+from ..cells.errors import CellFailed, GridError
+from ..cells.files import locked, read_json, write_json
+from ..cells.grid import Grid, Point, load
+from ..steps.decode import decode
+from ..steps.score import score
+from ..steps.train import TRAINED, EarlyStop, train
 
 
 @dataclass

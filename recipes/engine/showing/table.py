@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 from rich.table import Table
 
-from .cell import DIVERGED, DONE, FAILED, MISSING, RUNNING
-from .grid import Grid
+from ..cells.cell import DIVERGED, DONE, FAILED, MISSING, RUNNING
+from ..cells.grid import Grid
 from .rows import Group, Row, best, coordinates, groups_of, inits_of
 
 MARKS = {DIVERGED: "diverged", FAILED: "failed", RUNNING: "running", MISSING: "–"}

@@ -15,9 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from .cell import Cell
+from ..cells.cell import Cell
+from ..cells.files import read_json, read_lines
 from .figures import COLOURS
-from .files import read_json, read_lines
 
 NAME = re.compile(r"^(encoder|decoder)\.layers\.(\d+)\.(.+)\.weight$")
 MARKERS = "osD^vP*Xhd<>"

@@ -12,7 +12,7 @@ from typing import Any
 import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-from .errors import GridError
+from ..cells.errors import GridError
 from .worker import Worker
 
 YEAR = 60 * 24 * 365  # minutes; submitit's local default would end a job after two

@@ -1,7 +1,7 @@
 """Does fairseq-train know these flags? Asked before the first cell starts, not in its log.
 
-Run as `python -m recipes.engine.flags FLAGS…`, which prints the problem, if any: fairseq's parser
-depends on --arch, --task, --optimizer and --user-dir, and takes seconds to import.
+Run as `python -m recipes.engine.steps.flags FLAGS…`, which prints the problem, if any:
+fairseq's parser depends on --arch, --task, --optimizer and --user-dir, and takes seconds to import.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import io
 import subprocess
 import sys
 
-from .errors import GridError, nearest
-from .grid import KNOWN_AXES, Grid, Point, train_flags
+from ..cells.errors import GridError, nearest
+from ..cells.grid import KNOWN_AXES, Grid, Point, train_flags
 
 
 def check(grid: Grid, points: list[Point]) -> None:

@@ -1,4 +1,4 @@
-"""What is made of a grid's results: the overview of a small one, the report of a large one."""
+"""The report: tables, figures and one page with all of them."""
 
 from __future__ import annotations
 
@@ -6,38 +6,16 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from rich.console import Console
 
+from ..cells.cell import RESULTS
+from ..cells.errors import GridError
+from ..cells.files import read_json, write_text
+from ..cells.grid import Grid, load
 from . import figures, html, significance, table
-from .cell import RESULTS
-from .errors import GridError
-from .files import read_json, write_text
-from .grid import Grid, load
-from .overview import overview_figure
 from .rows import Row, best, groups_of, rows_of
 from .scales import has_scales, scales_figure
-
-
-def overview(folder: Path, to: Path | None, console: Console) -> int:
-    """Print the table of a small grid and draw its picture; returns the exit code."""
-    grid = load(folder)
-    rows = rows_of(grid, folder)
-    picture = to or folder / "overview.png"
-    figure = overview_figure(grid, rows)
-    temporary = picture.with_suffix(".tmp")
-    try:
-        figure.savefig(temporary, format="png", dpi=130)
-        temporary.rename(picture)
-    except OSError as error:
-        raise GridError(f"--to {picture}: cannot write ({error.strerror})") from error
-    plt.close(figure)
-    console.print(table.terminal(grid, rows))
-    for signature in table.signatures(rows):
-        console.print(f"BLEU on {grid.subset}, sacreBLEU {signature}", highlight=False)
-    console.print(f"picture: {picture}", highlight=False, soft_wrap=True)
-    return 0
 
 
 @dataclass(frozen=True)
@@ -65,6 +43,9 @@ def report(folder: Path, to: Path | None, console: Console) -> int:
         ) from error
     except OSError as error:
         raise GridError(f"--to {target}: cannot write ({error.strerror})") from error
+    console.print(table.terminal(grid, rows))
+    for signature in table.signatures(rows):
+        console.print(f"BLEU on {grid.subset}, sacreBLEU {signature}", highlight=False)
     missing = sum(row.status not in RESULTS for row in rows)
     if missing:
         console.print(f"{missing} of {len(rows)} cells have no result yet", highlight=False)

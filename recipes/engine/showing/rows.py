@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .cell import DONE, RESULTS, Cell, cell_of, status
-from .files import read_json
-from .grid import Grid, points
+from ..cells.cell import DONE, RESULTS, Cell, cell_of, status
+from ..cells.files import read_json
+from ..cells.grid import Grid, points
 
 # Axes that say what is compared or repeated, not where in the grid a cell lies.
 NOT_COORDINATES = ("init", "seed")

@@ -12,10 +12,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from . import logs
-from .cell import DIVERGED, DONE, FAILED, MISSING, RESULTS, RUNNING, STATUSES, Cell
-from .engine import Progress
-from .files import read_json
+from ..cells import logs
+from ..cells.cell import DIVERGED, DONE, FAILED, MISSING, RESULTS, RUNNING, STATUSES, Cell
+from ..cells.files import read_json
+from ..cells.progress import Progress
 
 COLOURS = {DONE: "blue", DIVERGED: "magenta", FAILED: "bold red", RUNNING: "yellow", MISSING: "dim"}
 RECENT = 8  # finished cells shown below the running ones
