@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import re
 
+import msgspec
 import pytest
 from rich.console import Console
 
-from recipes.engine.cells.cell import describe
+from fairseq_gradinit.files import write_json
+from recipes.engine.cells.cell import cells_of, describe
 from recipes.engine.cells.errors import GridError
-from recipes.engine.cells.grid import Grid, claim, points
+from recipes.engine.cells.grid import Grid, claim
 from recipes.engine.showing import figures, report, significance, table
 from recipes.engine.showing.html import from_markdown
 from recipes.engine.showing.rows import best, groups_of, rows_of
@@ -41,14 +42,15 @@ def grid_folder(tmp_path):
     )
     folder = tmp_path / "grid"
     claim(grid, folder)
-    for number, point in enumerate(points(grid)):
-        describe(grid, folder, point)
-        cell = folder / "cells" / point.name
-        trains = point.values["init"] == "gradinit" or point.values["lr"] == "1e-3"
-        worse = 3 if point.values["init"] == "none" else 6
+    for number, cell in enumerate(cells_of(grid, folder)):
+        describe(grid, cell)
+        trains = cell.init == "gradinit" or cell.values["lr"] == "1e-3"
+        worse = 3 if cell.init == "none" else 6
         texts = [line if i % worse else "x" for i, line in enumerate(SENTENCES)]
-        (cell / "hypotheses.txt").write_text("\n".join(texts if trains else SENTENCES[:0]) + "\n")
-        score = measure(texts if trains else [""] * len(SENTENCES), raw / "test.en")
+        cell.hypotheses.write_text("\n".join(texts if trains else SENTENCES[:0]) + "\n")
+        score = measure(
+            texts if trains else [""] * len(SENTENCES), SENTENCES, "en", raw / "test.en"
+        )
         nll = 5.0 - 0.1 * number if trains else None
         score.update(
             status="done" if trains else "diverged",
@@ -58,8 +60,8 @@ def grid_folder(tmp_path):
             seconds={"train": 60.0, "gradinit": None, "decode": 5.0},
             updates_per_second=5.0,
         )
-        (cell / "score.json").write_text(json.dumps(score))
-    learned = folder / "cells" / points(grid)[-1].name / "checkpoints" / "gradinit"
+        write_json(cell.score, score)
+    learned = cell.gradinit
     learned.mkdir(parents=True)
     blocks = [
         {"name": f"{side}.layers.{layer}.{name}.weight", "shape": [4, 4], "scale": 0.1 + layer}
@@ -165,4 +167,4 @@ def test_markdown_in_the_page_is_escaped():
 
 def test_a_grid_is_a_value(grid_folder):
     grid, folder = grid_folder
-    assert json.loads((folder / "grid.json").read_text()) == dataclasses.asdict(grid)
+    assert json.loads((folder / "grid.json").read_text()) == msgspec.to_builtins(grid)

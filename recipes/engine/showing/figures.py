@@ -186,10 +186,10 @@ def _few(grid: Grid, rows: list[Row]) -> bool:
 def draw_curves(panels: list[Axes], grid: Grid, rows: list[Row]) -> None:
     """Curves on one panel (colour is the init) or on one per init (colour is the first axis)."""
     axes, inits, few = coordinates(grid), inits_of(grid), _few(grid, rows)
-    highest = max([p["nll"] for row in rows for p in _valid(row)[:1]], default=12.0) + 0.5
+    highest = max([nll for row in rows for _, nll in _valid(row)[:1]], default=12.0) + 0.5
     for row in rows:
         # A diverged loss leaves the picture at its upper edge and does not squeeze the others.
-        drawn = [(p["update"], min(p["nll"], highest)) for p in _valid(row)]
+        drawn = [(update, min(nll, highest)) for update, nll in _valid(row)]
         if not drawn:
             continue
         panel = panels[0 if few else inits.index(row.init)]
@@ -210,7 +210,7 @@ def draw_curves(panels: list[Axes], grid: Grid, rows: list[Row]) -> None:
         )
         if not row.trains:
             panel.plot(*drawn[-1], marker="x", color="black", markersize=7)
-    plateau = next((row.score["plateau"] for row in rows if row.score), None)
+    plateau = next((row.score.plateau for row in rows if row.score), None)
     for index, panel in enumerate(panels):
         if plateau is not None:
             panel.axhline(plateau, color="grey", linewidth=0.8, linestyle=":")
@@ -229,7 +229,7 @@ def draw_curves(panels: list[Axes], grid: Grid, rows: list[Row]) -> None:
     panels[0].set_ylabel("bits per token")
 
 
-def _valid(row: Row) -> list[dict[str, float]]:
+def _valid(row: Row) -> list[tuple[int, float]]:
     """The valid curve without points that are not finite (null in score.json)."""
-    points = row.score["curves"]["valid"] if row.score else []
-    return [point for point in points if point["nll"] is not None]
+    points = row.score.curves.valid if row.score else []
+    return [(point.update, point.nll) for point in points if point.nll is not None]

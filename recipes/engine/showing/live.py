@@ -13,11 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ..cells import logs
-from ..cells.cell import DIVERGED, DONE, FAILED, MISSING, RESULTS, RUNNING, STATUSES, Cell
-from ..cells.files import read_json
+from ..cells.cell import Cell
 from ..cells.progress import Progress
+from ..cells.records import Status
 
-COLOURS = {DONE: "blue", DIVERGED: "magenta", FAILED: "bold red", RUNNING: "yellow", MISSING: "dim"}
+COLOURS = dict(zip(Status, ("blue", "cyan", "cyan", "magenta", "bold red", "yellow", "dim")))
 RECENT = 8  # finished cells shown below the running ones
 
 
@@ -40,11 +40,11 @@ class _Lines:
 
     def __call__(self, progress: Progress) -> None:
         for name, (state, reason) in progress.states.items():
-            known = self.last.get(name, state if state in (*RESULTS, MISSING) else "")
+            known = self.last.get(name, state if state.is_result or state is Status.MISSING else "")
             if known != state:
-                result = bleu(Cell(self.folder / "cells" / name)) if state in RESULTS else ""
+                result = bleu(Cell(self.folder / "cells" / name, {})) if state.is_result else ""
                 text = " ".join(part for part in (result, reason) if part)
-                over = sum(progress.counts()[kind] for kind in (*RESULTS, FAILED))
+                over = sum(_is_over(kind) for kind, _ in progress.states.values())
                 where = f"[{over}/{len(progress.states)}]"
                 self.console.print(
                     f"{time.strftime('%H:%M:%S')} {where} {name}: {state} {text}".rstrip(),
@@ -54,25 +54,30 @@ class _Lines:
 
 
 def bleu(cell: Cell) -> str:
-    return f"BLEU {read_json(cell.score)['bleu']['score']:.2f}"
+    score = cell.read_score()
+    return f"BLEU {score.bleu.score:.2f}" if score else ""
+
+
+def _is_over(state: Status) -> bool:
+    return state.is_result or state is Status.FAILED
 
 
 def _screen(folder: Path, progress: Progress) -> list[Table | Text]:
     counts = progress.counts()
     line = Text(f"{folder}  ")
-    for state in STATUSES:
+    for state in Status:
         line.append(f"{counts[state]} {state}  ", style=COLOURS[state])
     line.append(left(progress))
     table = Table("cell", "status", "at", box=None, padding=(0, 1))
-    running = [name for name, (state, _) in progress.states.items() if state == RUNNING]
-    over = [name for name, (state, _) in progress.states.items() if state in (*RESULTS, FAILED)]
+    running = [name for name, (state, _) in progress.states.items() if state is Status.RUNNING]
+    over = [name for name, (state, _) in progress.states.items() if _is_over(state)]
     for name in [*running, *over[-RECENT:]]:
         state, reason = progress.states[name]
-        cell = Cell(folder / "cells" / name)
+        cell = Cell(folder / "cells" / name, {})
         at = f"update {logs.last_update(cell.train_log)}"
-        if state in RESULTS:
+        if state.is_result:
             at = f"{bleu(cell)} {reason}"
-        elif state == FAILED:
+        elif state is Status.FAILED:
             at = reason
         table.add_row(name, Text(state, style=COLOURS[state]), Text(at, overflow="ellipsis"))
     return [line, table]
@@ -81,7 +86,7 @@ def _screen(folder: Path, progress: Progress) -> list[Table | Text]:
 def left(progress: Progress) -> str:
     """Minutes to go, from the cells that ended since the start; "" before the first."""
     counts = progress.counts()
-    to_go = counts[RUNNING] + counts[MISSING]
+    to_go = counts[Status.RUNNING] + counts[Status.MISSING]
     ended = len(progress.states) - to_go - progress.before
     if not ended or not to_go:
         return ""

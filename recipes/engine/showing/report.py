@@ -9,9 +9,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from ..cells.cell import RESULTS
+from fairseq_gradinit.files import write_text
+
 from ..cells.errors import GridError
-from ..cells.files import read_json, write_text
 from ..cells.grid import Grid, load
 from . import figures, html, significance, table
 from .rows import Row, best, groups_of, rows_of
@@ -31,7 +31,7 @@ def report(folder: Path, to: Path | None, console: Console) -> int:
     """Write grid.tsv, timings.tsv, table.md, the figures and report.html; returns the exit code."""
     grid = load(folder)
     rows = rows_of(grid, folder)
-    if not any(row.status in RESULTS for row in rows):
+    if not any(row.status.is_result for row in rows):
         raise GridError(f"{folder}: no cell has a result yet; run the grid first")
     target = to or folder / "report"
     try:
@@ -46,7 +46,7 @@ def report(folder: Path, to: Path | None, console: Console) -> int:
     console.print(table.terminal(grid, rows))
     for signature in table.signatures(rows):
         console.print(f"BLEU on {grid.subset}, sacreBLEU {signature}", highlight=False)
-    missing = sum(row.status not in RESULTS for row in rows)
+    missing = sum(not row.status.is_result for row in rows)
     if missing:
         console.print(f"{missing} of {len(rows)} cells have no result yet", highlight=False)
     console.print(f"report: {target / 'report.html'}", highlight=False, soft_wrap=True)
@@ -95,9 +95,9 @@ def _pictures(grid: Grid, rows: list[Row]) -> list[Picture]:
 
 
 def _how(grid: Grid, rows: list[Row]) -> list[str]:
-    configs = [read_json(row.cell.config) for row in rows if row.cell.config.exists()]
-    commits = sorted({config["commit"] for config in configs})
-    versions = sorted({f"{k} {v}" for config in configs for k, v in config["versions"].items()})
+    configs = [config for row in rows if (config := row.cell.read_config())]
+    commits = sorted({config.commit for config in configs})
+    versions = sorted({f"{k} {v}" for config in configs for k, v in config.versions.items()})
     inits = [f"{name}: {shlex.join(flags)}" for name, flags in grid.inits.items()]
     lines = [
         "axes: " + "; ".join(f"{axis} = {', '.join(v)}" for axis, v in grid.axes.items()),

@@ -6,11 +6,10 @@ import math
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ..cells.cell import DONE, RESULTS, Cell, cell_of, status
-from ..cells.files import read_json
-from ..cells.grid import Grid, points
+from ..cells.cell import Cell, cells_of, status
+from ..cells.grid import Grid
+from ..cells.records import Score, Status
 
 # Axes that say what is compared or repeated, not where in the grid a cell lies.
 NOT_COORDINATES = ("init", "seed")
@@ -18,29 +17,28 @@ NOT_COORDINATES = ("init", "seed")
 
 @dataclass(frozen=True)
 class Row:
-    """One cell: where it lies, its status, and score.json ({} without a result)."""
+    """One cell: where it lies, its status, and score.json (None without a result)."""
 
     cell: Cell
     values: dict[str, str]
-    status: str
+    status: Status
     reason: str
-    score: dict[str, Any]
+    score: Score | None
 
     @property
     def bleu(self) -> float:
         """BLEU; NaN without a result."""
-        return self.score["bleu"]["score"] if self.score else math.nan
+        return self.score.bleu.score if self.score else math.nan
 
     @property
     def chrf(self) -> float:
-        return self.score["chrf"]["score"] if self.score else math.nan
+        return self.score.chrf.score if self.score else math.nan
 
     @property
     def valid_nll(self) -> float:
         """Last validation loss, bits per token; NaN when there is none or it was not finite."""
-        points = self.score["curves"]["valid"] if self.score else []
-        last = points[-1]["nll"] if points else None
-        return math.nan if last is None else last
+        last = self.score.curves.last if self.score else None
+        return math.nan if last is None or last.nll is None else last.nll
 
     @property
     def init(self) -> str:
@@ -48,7 +46,7 @@ class Row:
 
     @property
     def trains(self) -> bool:
-        return self.status == DONE
+        return self.status.trains
 
     def at(self, axes: list[str]) -> tuple[str, ...]:
         return tuple(self.values[axis] for axis in axes)
@@ -57,11 +55,9 @@ class Row:
 def rows_of(grid: Grid, folder: Path) -> list[Row]:
     """All cells of the grid in `folder`, in grid order."""
     found = []
-    for point in points(grid):
-        cell = cell_of(folder, point)
+    for cell in cells_of(grid, folder):
         state, reason = status(cell)
-        score = read_json(cell.score) if state in RESULTS else {}
-        found.append(Row(cell, point.values, state, reason, score))
+        found.append(Row(cell, cell.values, state, reason, cell.read_score()))
     return found
 
 
@@ -119,5 +115,5 @@ def inits_of(grid: Grid) -> list[str]:
 
 def best(groups: list[Group]) -> Group | None:
     """The group with the lowest validation loss among those that train: never chosen on test."""
-    trained = [group for group in groups if group.trains]
+    trained = [group for group in groups if group.trains and not math.isnan(group.valid_nll)]
     return min(trained, key=lambda group: group.valid_nll, default=None)

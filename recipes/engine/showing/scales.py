@@ -6,9 +6,7 @@ shape, scale) and iterations.jsonl (loss and lookahead_loss of every iteration).
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -16,27 +14,27 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from ..cells.cell import Cell
-from ..cells.files import read_json, read_lines
+from ..cells.records import Block
 from .figures import COLOURS
 
 NAME = re.compile(r"^(encoder|decoder)\.layers\.(\d+)\.(.+)\.weight$")
 MARKERS = "osD^vP*Xhd<>"
 
 
-def by_layer(blocks: list[dict[str, Any]]) -> dict[str, dict[str, list[tuple[int, float]]]]:
+def by_layer(blocks: list[Block]) -> dict[str, dict[str, list[tuple[int, float]]]]:
     """Scales of the layers' matrices: {"encoder": {"fc1": [(layer, scale), …]}, "decoder": …}."""
     found: dict[str, dict[str, list[tuple[int, float]]]] = {"encoder": {}, "decoder": {}}
     for block in blocks:
-        match = NAME.match(block["name"])
-        if match and len(block["shape"]) > 1:
+        match = NAME.match(block.name)
+        if match and len(block.shape) > 1:
             side, layer, name = match.groups()
-            found[side].setdefault(name, []).append((int(layer), block["scale"]))
+            found[side].setdefault(name, []).append((int(layer), block.scale))
     return {side: {name: sorted(by[name]) for name in sorted(by)} for side, by in found.items()}
 
 
 def draw_scales(panels: list[Axes], cell: Cell) -> None:
     """Scales over layers on two panels, encoder and decoder; a line per kind of matrix."""
-    layers = by_layer(read_json(cell.gradinit / "scales.json")["blocks"])
+    layers = by_layer(cell.read_scales().blocks)
     names = sorted({name for side in layers.values() for name in side})
     for panel, (side, lines) in zip(panels, layers.items()):
         for name, points in lines.items():
@@ -66,12 +64,14 @@ def draw_scales(panels: list[Axes], cell: Cell) -> None:
 
 def draw_iterations(panel: Axes, cell: Cell) -> None:
     """Loss before and after the look-ahead, over GradInit's iterations."""
-    records = [json.loads(line) for line in read_lines(cell.gradinit / "iterations.jsonl")]
+    records = cell.read_iterations()
     for key, label, colour in (
         ("loss", "loss at the scaled init", COLOURS[4]),
         ("lookahead_loss", "loss after the look-ahead", COLOURS[1]),
     ):
-        points = [(n, r[key]) for n, r in enumerate(records) if r.get(key) is not None]
+        points = [
+            (n, getattr(r, key)) for n, r in enumerate(records) if getattr(r, key) is not None
+        ]
         if points:
             panel.plot(*zip(*points), label=label, color=colour, linewidth=1.2)
     panel.set_title("GradInit's objective")

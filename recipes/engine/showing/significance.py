@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sacrebleu.metrics import BLEU
 from sacrebleu.significance import PairedTest
 
-from ..cells.files import read_lines
 from ..cells.grid import Grid
+from ..cells.metrics import bleu
+from ..cells.texts import read_lines
 from .rows import Group, Row, best, groups_of, inits_of
 
 SAMPLES = 1000  # sacreBLEU's default for the bootstrap
@@ -57,12 +57,12 @@ def _both_train(first: Group | None, second: Group | None) -> bool:
 def _test(grid: Grid, what: str, first: Group, second: Group) -> Comparison:
     # With several seeds, the first seed of each: sentences of one system, not a mixture.
     systems = [
-        (str(number), read_lines(group.rows[0].cell.hypotheses))
+        (str(number), group.rows[0].cell.read_hypotheses())
         for number, group in enumerate((first, second))
     ]
     test = PairedTest(
         systems,
-        {"BLEU": BLEU(force=True)},  # scoring has already warned of tokenized text
+        {"BLEU": bleu(grid.target, force=True)},  # scoring has already warned of tokenized text
         [read_lines(grid.reference_path)],
         test_type="bs",
         n_samples=SAMPLES,

@@ -9,14 +9,14 @@ from collections.abc import Iterable
 
 from rich.table import Table
 
-from ..cells.cell import DIVERGED, DONE, FAILED, MISSING, RUNNING
 from ..cells.grid import Grid
+from ..cells.records import Status
 from .rows import Group, Row, best, coordinates, groups_of, inits_of
 
-MARKS = {DIVERGED: "diverged", FAILED: "failed", RUNNING: "running", MISSING: "–"}
+UNFINISHED = {Status.FAILED: "failed", Status.MISSING: "–", Status.RUNNING: "running"}
 
 
-def number(value: float, digits: int = 2) -> str:
+def number(value: float | None, digits: int = 2) -> str:
     return "" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
@@ -38,15 +38,16 @@ def grid_tsv(grid: Grid, rows: list[Row]) -> str:
     header = [*axes, "status", "bleu", "chrf", "tokenized_bleu", "valid_nll_bits", "updates"]
     return _tsv([*header, "reason", "bleu_signature"], ([
         *row.at(axes), row.status, number(row.bleu), number(row.chrf),
-        number(row.score.get("tokenized_bleu", {}).get("score", math.nan)),
+        number(row.score.tokenized_bleu.score
+               if row.score and row.score.tokenized_bleu else math.nan),
         number(row.valid_nll, 3), _updates(row), row.reason,
-        row.score["bleu"]["signature"] if row.score else "",
+        row.score.bleu.signature if row.score else "",
     ] for row in rows))  # fmt: skip
 
 
 def _updates(row: Row) -> str:
-    valid = row.score["curves"]["valid"] if row.score else []
-    return str(valid[-1]["update"]) if valid else ""
+    last = row.score.curves.last if row.score else None
+    return str(last.update) if last else ""
 
 
 def timings_tsv(grid: Grid, rows: list[Row]) -> str:
@@ -56,24 +57,24 @@ def timings_tsv(grid: Grid, rows: list[Row]) -> str:
     header = [*axes, *(f"{name}_seconds" for name in names), "updates_per_second"]
     return _tsv(header, ([
         *row.at(axes),
-        *("" if row.score["seconds"][name] is None else number(row.score["seconds"][name], 1)
+        *(number(getattr(row.score.seconds, name), 1)
           for name in names),
-        number(row.score["updates_per_second"] or math.nan),
+        number(row.score.updates_per_second or math.nan),
     ] for row in rows if row.score))  # fmt: skip
 
 
 def cell_text(group: Group) -> str:
     """BLEU of a group for a table: mean, spread over seeds, or why there is none."""
     states = {row.status for row in group.rows}
-    for state in (FAILED, MISSING, RUNNING):
+    for state, mark in UNFINISHED.items():
         if state in states:
-            return MARKS[state]
-    if states == {DIVERGED}:
+            return mark
+    if states == {Status.DIVERGED}:
         return f"diverged ({group.bleu:.2f})"
     text = f"{group.bleu:.2f}"
     if not math.isnan(group.spread):
         text += f" ± {group.spread:.2f}"
-    diverged = sum(row.status == DIVERGED for row in group.rows)
+    diverged = sum(row.status is Status.DIVERGED for row in group.rows)
     return text + (f" ({diverged} of {len(group.rows)} diverged)" if diverged else "")
 
 
@@ -100,14 +101,14 @@ def markdown(grid: Grid, rows: list[Row]) -> str:
     parts.append(
         f"BLEU on {grid.subset}, sacreBLEU `{'`, `'.join(signatures(rows))}`. Bold: "
         "lowest validation loss of the init. Diverged: loss not finite or not below the "
-        "unigram plateau at the end, or BLEU below 0.1 (its BLEU in parentheses).\n"
+        "unigram plateau at the end (its BLEU in parentheses).\n"
     )
     return "\n".join(parts)
 
 
 def signatures(rows: list[Row]) -> list[str]:
     """sacreBLEU's signatures of all results: one, unless versions were mixed."""
-    return sorted({row.score["bleu"]["signature"] for row in rows if row.score})
+    return sorted({row.score.bleu.signature for row in rows if row.score})
 
 
 def _bold(group: Group, chosen: Group | None) -> str:
@@ -121,11 +122,11 @@ def terminal(grid: Grid, rows: list[Row]) -> Table:
     table = Table(*axes, "status", "BLEU", "chrF", "valid perplexity", "minutes", "why")
     for row in rows:
         seconds = (
-            sum(row.score["seconds"][name] or 0 for name in ("train", "decode"))
+            (row.score.seconds.train or 0) + (row.score.seconds.decode or 0)
             if (row.score)
             else math.nan
         )
-        status = "trains" if row.status == DONE else MARKS[row.status]
+        status = "trains" if row.status is Status.DONE else row.status.value
         table.add_row(
             *row.at(axes),
             status,
