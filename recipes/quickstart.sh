@@ -4,8 +4,10 @@
 #   recipes/quickstart.sh --out outputs/quickstart
 #
 #   --out DIR       where everything goes (run again to continue a stopped run)
-#   --raw-dir DIR   use local corpus files, no download (default: $GRADINIT_RAW_DIR)
-#   --jobs N        trainings at a time (default: the cores there are)
+#   --raw-dir DIR   use local corpus files, no download; another one begins anew
+#   --data DIR      use a data-bin made before; it is only read
+#   --jobs N        trainings at a time (default: the cores there are); --dry-run: print, run nothing
+#   --cluster C     local, slurm or debug; --gpus, --partition, --minutes, --cpus as the engine's
 #
 # A grid of three cells: the same 6+6-layer Post-LN model, data, seed and learning rate, trained
 # without warmup, without warmup but with GradInit, and with warmup. Ends with a table and a report.
@@ -14,8 +16,8 @@
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-recipe "$@"
-prepare quickstart_de_en.sh
+recipe grid "$@"
+CORPUS=(quickstart_de_en.sh)
 
 model=(
   --task translation --source-lang de --target-lang en

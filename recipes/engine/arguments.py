@@ -71,7 +71,8 @@ RUN: list[tuple[str, dict[str, Any]]] = [
     ("--keep-checkpoints", dict(action="store_true", help="do not delete them after scoring")),
     ("--cell-seconds", dict(type=float, default=0.0, metavar="S",
         help="for the estimate of --dry-run, until a cell has finished")),
-    ("--dry-run", dict(action="store_true", help="print cells, commands and an estimate")),
+    ("--dry-run", dict(action="store_true", default=False,
+        help="print cells, commands and an estimate")),
     ("flags", dict(nargs="*", default=[], metavar="-- FAIRSEQ-TRAIN FLAGS",
         help="shared by all cells")),
 ]

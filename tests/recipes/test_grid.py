@@ -9,7 +9,7 @@ from recipes.engine.cells import flags
 from recipes.engine.cells.cell import cells_of, describe, status, train_command
 from recipes.engine.cells.errors import GridError
 from recipes.engine.cells.grid import Grid, claim, combinations, load, seed_of, train_flags
-from recipes.engine.steps.checks import USER_DIR, check
+from recipes.engine.steps.checks import USER_DIR, check, lines_of, problems
 
 INITS = {"none": [], "gradinit": ["--gradinit"]}
 
@@ -194,7 +194,7 @@ def test_what_data_says_of_its_tokens_is_undone(tmp_path):
     (tmp_path / "bpe.codes").touch()
     assert grid_of(parse([*line, *end])).generate_flags == ["--beam", "5", "--remove-bpe"]
     (tmp_path / "tokenized").mkdir()
-    found = grid_of(parse([*line, "--generate-flags", "--remove-bpe=x", *end])).generate_flags
+    found = grid_of(parse([*line, "--generate-flags=--remove-bpe=x", *end])).generate_flags
     assert found == [
         *("--remove-bpe=x", "--tokenizer", "moses"),
         *("--source-lang", "de", "--target-lang", "en"),
@@ -203,32 +203,58 @@ def test_what_data_says_of_its_tokens_is_undone(tmp_path):
     assert grid_of(parse([*line, *end])).generate_flags[2:4] == ["--remove-bpe", "sentencepiece"]
 
 
-TRAINS = ["-s", "de", "-t", "en", "--arch", "transformer", "--optimizer", "sgd"]
+TRAINS = [
+    "-s",
+    "de",
+    "-t",
+    "en",
+    "--arch",
+    "transformer",
+    "--optimizer",
+    "sgd",
+    "--max-tokens",
+    "9",
+]
+ON = {"plain": [], "x": ["--gradinit", "--user-dir", str(USER_DIR)]}
+JUDGED = {
+    "--max-updat (did you mean --max-update?)": {"axes": {"max_updat": ["1"]}},
+    "(did you mean --momentum?)": {"axes": {"momentun": ["1"]}},
+    "argument --dropout: invalid float value: 'abc'": {"axes": {"dropout": ["0.1", "abc"]}},
+    "invalid choice: 'transfomer'": {"flags": [*TRAINS, "--arch=transfomer"]},
+    "neither --max-tokens nor --batch-size is given; add --max-tokens N": {"flags": TRAINS[:-2]},
+    "--lr is empty": {"flags": [*TRAINS, "--lr", "[]"], "axes": {"seed": ["1"]}},
+    "has no --beem (did you mean --beam?)": {"generate_flags": ["--beem", "5"]},
+    "init x: fairseq-train has no --gradinit; add --user-dir ": {
+        "axes": {"init": ["x"]},
+        "inits": {"x": ["--gradinit"]},
+    },
+    "init x: --user-dir no/dir: no such folder": {
+        "axes": {"init": ["x"]},
+        "inits": {"x": ["--user-dir=no/dir"]},
+    },
+    "": {
+        "axes": {"init": ["plain", "x"]},
+        "inits": ON,
+        "generate_flags": ["--remove-bpe", "sentencepiece"],
+    },
+}
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"axes": {"max_updat": ["1"]}}, "--max-updat (did you mean --max-update?)"),
-        ({"axes": {"momentun": ["1"]}}, "(did you mean --momentum?)"),
-        ({"axes": {"dropout": ["0.1", "abc"]}}, "argument --dropout: invalid float value: 'abc'"),
-        ({"flags": ["-sde", "-ten", "--arch", "transfomer"]}, "invalid choice: 'transfomer'"),
-        ({"flags": TRAINS}, "neither --max-tokens nor --batch-size is given; add --max-tokens N"),
-        ({"flags": [*TRAINS, "--max-tokens", "9", "--lr", "[]"], "axes": {"seed": ["1"]}}, "--lr"),
-        ({"generate_flags": ["--beem", "5"]}, "fairseq-generate has no --beem (did you mean --beam"),
-        ({"axes": {"init": ["x"]}, "inits": {"x": ["--gradinit"]}}, "init x: fairseq-train has no "
-         "--gradinit; add --user-dir "),
-        ({"axes": {"init": ["x"]}, "inits": {"x": ["--user-dir=no/dir"]}}, "init x: --user-dir "
-         "no/dir: no such folder"),
-    ],
-)  # fmt: skip
-def test_what_stops_every_cell_is_found_before_anything_runs(changes, message):
-    with pytest.raises(GridError) as error:
-        check(grid(**{"flags": [*TRAINS, "--max-tokens", "9"], **changes}))
-    assert message in str(error.value) and "\n" not in str(error.value)
+def test_what_stops_every_cell_is_found_before_anything_runs():
+    """One process judges the lines of all these grids, each of which has one thing wrong."""
+    named = [
+        (message, where, flags)
+        for message, changes in JUDGED.items()
+        for where, flags in lines_of(grid(**{"flags": TRAINS, **changes}))
+    ]
+    said: dict[str, list[str]] = {}
+    for (message, where, _), text in zip(named, problems([words for *_, words in named])):
+        said.setdefault(message, []).extend([where + text] if text else [])
+    assert said.pop("") == []
+    for message, texts in said.items():
+        assert len(texts) == 1 and message in texts[0] and "\n" not in texts[0], (message, texts)
 
 
-def test_good_arguments_pass():
-    given = {"axes": {"init": ["plain", "x"]}, "inits": {"plain": [], "x": ["--gradinit"]}}
-    given["inits"]["x"] += ["--user-dir", str(USER_DIR)]
-    check(grid(flags=[*TRAINS, "--max-tokens", "9"], generate_flags=["--remove-bpe"], **given))
+def test_a_problem_stops_the_engine():
+    with pytest.raises(GridError, match="fairseq-train: neither --max-tokens"):
+        check(grid(flags=TRAINS[:-2]))

@@ -54,7 +54,7 @@ def average(files: list[Path], output: Path) -> None:
             weights = state["model"]
         except (pickle.UnpicklingError, KeyError, TypeError, EOFError, RuntimeError) as error:
             raise ValueError(
-                f"{file}: cannot be loaded ({str(error).splitlines()[0]}); delete it, or set "
+                f"{file}: cannot be loaded ({_first_line(error)}); delete it, or set "
                 "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 where it is your own"
             ) from error
         for name, value in weights.items():
@@ -66,6 +66,10 @@ def average(files: list[Path], output: Path) -> None:
     state.pop("last_optimizer_state", None)  # of no use, and absent with --no-save-optimizer-state
     with replacing(output, "wb") as written:
         torch.save(state, written)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or ["it is empty"])[0]
 
 
 def main() -> int:

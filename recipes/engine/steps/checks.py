@@ -1,8 +1,8 @@
 """What would stop every cell, found before the first second of work.
 
 `python -m recipes.engine.steps.checks` reads command lines and prints what fairseq's own parser
-finds wrong with the first bad one: that parser depends on --arch, --task, --optimizer and
---user-dir, and takes seconds to import, once for all lines.
+finds wrong with each: that parser depends on --arch, --task, --optimizer and --user-dir, and takes
+seconds to import, once for all lines.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 import fairseq_gradinit
+from fairseq_gradinit.files import parse_json
 
 from ..cells import flags as line
 from ..cells.errors import GridError, nearest
@@ -29,29 +30,42 @@ USER_DIR = Path(fairseq_gradinit.__file__).parent
 
 def check(grid: Grid) -> None:
     """Raise GridError for the first argument that cannot work: axes, flags, languages."""
+    bleu(grid.target)
+    lines = lines_of(grid)
+    for (where, _), found in zip(lines, problems([flags for _, flags in lines])):
+        if found:
+            raise GridError(where + found)
+
+
+def problems(lines: list[list[str]]) -> list[str]:
+    """What fairseq finds wrong with each command line, "" for nothing; see `problem`.
+
+    Raises:
+        GridError: fairseq cannot be started.
+    """
+    result = subprocess.run(
+        process.ours("steps.checks"), input=json.dumps(lines),
+        env={**os.environ, **process.path()}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if result.returncode != 0:
+        raise GridError(why(result.stderr) or "fairseq cannot be started")
+    return parse_json(result.stdout.encode(), list[str], "steps.checks", "report it")
+
+
+def lines_of(grid: Grid) -> list[tuple[str, list[str]]]:
+    """Command lines that stand for those of all cells, each with what to name it by."""
     lines: list[tuple[str, list[str]]] = []
     seen: set[tuple[str, str]] = set()
     for values in combinations(grid).values():
         # The grid itself knows what its own axes take; a value of any other is fairseq's to judge.
-        new = {(axis, value) for axis, value in values.items()
-               if axis == "init" or axis not in KNOWN_AXES} - seen  # fmt: skip
-        if new or not lines:
+        judged = {pair for pair in values.items() if pair[0] not in set(KNOWN_AXES) - {"init"}}
+        if judged - seen or not lines:
             where = f"init {values['init']}: " if "init" in values else ""
             lines.append((where, train_flags(grid, values)))
-            seen |= new
-    bleu(grid.target)
-    for where, flags in lines:
-        user_dir = line.value(flags, "--user-dir")
-        if user_dir and not Path(user_dir).is_dir():
-            raise GridError(f"{where}--user-dir {user_dir}: no such folder; give its full path")
+            seen |= judged
+    user_dir = line.value(lines[0][1], "--user-dir")
     generate = [*(["--user-dir", user_dir] if user_dir else []), *grid.generate_flags]
-    asked = [*lines, ("", ["--path", "CHECKPOINT", *generate])]
-    result = subprocess.run(
-        process.ours("steps.checks"), input=json.dumps(asked),
-        env={**os.environ, **process.path()}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if result.returncode != 0:
-        raise GridError(result.stdout.strip() or why(result.stderr) or "fairseq cannot be started")
+    return [*lines, ("", ["--path", "CHECKPOINT", *generate])]
 
 
 def check_inputs(grid: Grid) -> None:
@@ -71,6 +85,9 @@ def problem(flags: list[str]) -> str:
     """
     from fairseq import options
 
+    user_dir = line.value(flags, "--user-dir")
+    if user_dir and not Path(user_dir).is_dir():
+        return f"--user-dir {user_dir}: no such folder; give its full path"
     decodes = line.given(flags, "--path")
     program = "fairseq-generate" if decodes else "fairseq-train"
     said = io.StringIO()
@@ -85,7 +102,7 @@ def problem(flags: list[str]) -> str:
     except Exception as error:  # a user-dir's or fairseq's own: whatever it is, it is one line
         return f"{program}: {type(error).__name__}: {' '.join(str(error).split())}"
     unknown = [flag for flag in unknown if flag.startswith("-")]
-    if unknown and unknown[0].startswith("--gradinit") and not line.given(flags, "--user-dir"):
+    if unknown and unknown[0].startswith("--gradinit") and not user_dir:
         return f"{program} has no {unknown[0]}; add --user-dir {USER_DIR}"
     if unknown:
         axes = [f"--{axis}" for axis in KNOWN_AXES]  # an axis mistyped is passed on as a flag
@@ -98,22 +115,27 @@ def problem(flags: list[str]) -> str:
     return "" if found.lr else f"{program}: --lr is empty; give --lr X"
 
 
-def _ask_all() -> int:
-    """Print the first problem of the lines on stdin. Each is judged by a process of its own,
-    forked when fairseq is loaded, since a --user-dir changes what fairseq knows."""
+def _judge_all() -> None:
+    """Print the problems of the lines on stdin. Each is judged by a process of its own, forked when
+    fairseq is loaded, since a --user-dir changes what fairseq knows."""
     from fairseq import options  # noqa: F401
 
-    for where, flags in json.load(sys.stdin):
+    # Loaded before fairseq they have registered nothing; a --user-dir must load them anew.
+    for name in [name for name in sys.modules if name.startswith("fairseq_gradinit")]:
+        del sys.modules[name]
+    found = []
+    for flags in json.load(sys.stdin):
+        reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
-            found = problem(flags)
-            if found:
-                print(where + found, flush=True)
-            os._exit(bool(found))
-        if os.waitpid(child, 0)[1] != 0:
-            return 1
-    return 0
+            os.write(writing, problem(flags).encode())
+            os._exit(0)
+        os.close(writing)
+        with open(reading, encoding="utf-8") as file:
+            said = file.read()
+        found.append("fairseq cannot read these flags" if os.waitpid(child, 0)[1] else said)
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
-    sys.exit(_ask_all())
+    _judge_all()

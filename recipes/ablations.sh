@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Which ingredient of GradInit's default removes the need for warmup, and how far does it carry?
 #
-#   recipes/objective.sh --out outputs/objective [--question QUESTION]
+#   recipes/ablations.sh --out outputs/ablations [--question QUESTION]
 #
 #   --question Q  one or more of QUESTIONS below; default: all
 #   --seeds S     default 1,2,3
@@ -17,13 +17,13 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 QUESTIONS='candidates paper none warmup default sgd beta2 momentum depth width long-warmup long'
-QUESTION="${QUESTIONS}" SEEDS=1,2,3 AXIS='' UPDATES='' DEPTHS='' LRS='' INITS=''
-GRID_OPTIONS+=" question seeds updates depths lrs inits"
-recipe "$@"
+AXIS=''
+recipe "grid question= seeds=1,2,3 updates= depths= lrs= inits=" "$@"
+QUESTION="${QUESTION:-${QUESTIONS}}"
+CORPUS=(multi30k_de_en.sh)
 for question in ${QUESTION}; do # before the corpus is prepared for it
   [[ " ${QUESTIONS} " == *" ${question} "* ]] || die "--question ${question}: not one of: ${QUESTIONS}"
 done
-prepare multi30k_de_en.sh
 
 # ask UPDATES DEPTHS LRS INITS FLAG...: one grid, in a folder named after the question.
 ask() {
@@ -39,7 +39,7 @@ ask() {
     --init branches-0.03="${on} --gradinit-encoder-scale 1" \
     --init wide="${on} --gradinit-max-change 3" \
     --init start="${on} --gradinit-iters 1 --gradinit-max-change 1" \
-    --init margin-1="${on} --gradinit-margin 1" \
+    --init lookahead-lr-1="${on} --gradinit-lookahead-lr 1" \
     --init default="${on}" \
     --generate-flags "--beam 1 --remove-bpe sentencepiece --max-tokens 4000 --max-len-a 1 --max-len-b 9" \
     --subset valid --cell-seconds 200 \
@@ -60,7 +60,7 @@ width() {
 for question in ${QUESTION}; do
   case "${question}" in
   candidates)
-    ask 400 6 4e-3 none,warmup,from-1,branches-0.1,branches-0.03,wide,start,margin-1,default $(width 64) "${adam[@]}" ;;
+    ask 400 6 4e-3 none,warmup,from-1,branches-0.1,branches-0.03,wide,start,lookahead-lr-1,default $(width 64) "${adam[@]}" ;;
   paper) ask 400 6 1e-3,2e-3,4e-3 paper,paper-0.1 $(width 64) "${adam[@]}" ;;
   none) ask 400 6 1e-3,1.4e-3,2e-3,2.8e-3 none $(width 64) "${adam[@]}" ;;
   warmup) ask 400 6 2e-3,2.8e-3,4e-3,5.6e-3 warmup $(width 64) "${adam[@]}" ;;
