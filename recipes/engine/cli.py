@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import signal
 import statistics
 import sys
 from pathlib import Path
@@ -47,9 +46,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
-            signal.signal(number, signal.default_int_handler)
     grid = grid_of(args)
     cells = cells_of(grid, args.out)
     if not args.dry_run:

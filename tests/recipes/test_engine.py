@@ -10,10 +10,16 @@ import subprocess
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from fairseq_gradinit.files import locked
 from recipes.engine.cells.cell import Cell, status
+from recipes.engine.cells.errors import GridError
+from recipes.engine.cells.grid import lock_file
 from recipes.engine.cells.records import Status
+from recipes.engine.running.cluster import Cluster
+from recipes.engine.running.engine import run_grid
 from recipes.engine.showing.rows import rows_of
 from recipes.engine.showing.table import grid_tsv
 
@@ -121,16 +127,26 @@ def test_a_training_dies_with_its_worker(stub_grid):
     assert status(cell(grid, "0.1"))[0] == Status.MISSING
 
 
-def test_one_engine_at_a_time(stub_grid):
-    grid = stub_grid(["0.1"], seconds=4)
-    first = grid.start()
-    while not (grid.folder / "cells" / "lr-0.1" / "train.log").exists():
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_an_engine_told_to_stop_leaves_no_process(stub_grid, number):
+    grid = stub_grid(["0.1", "0.2"], seconds=60)
+    engine = grid.start(jobs=2)
+    while not all(cell(grid, lr).train_log.exists() for lr in ("0.1", "0.2")):
         time.sleep(0.05)
-    second = grid.start()
-    second.communicate(timeout=60)
-    assert second.returncode != 0
-    first.communicate(timeout=60)
-    assert first.returncode == 0
+    below = descendants(engine.pid)
+    os.kill(engine.pid, number)
+    engine.wait(timeout=60)
+    assert len(below) >= 4 and not any(Path(f"/proc/{pid}").exists() for pid in below)
+    assert status(cell(grid, "0.1")) == (Status.MISSING, "")  # it resumes
+
+
+def test_one_engine_at_a_time_and_the_refused_one_changes_nothing(stub_grid):
+    stub = stub_grid(["0.1"])
+    before = (stub.folder / "grid.json").read_bytes()
+    more = msgspec.structs.replace(stub.grid, axes={"lr": ["0.1", "0.2"]})
+    with locked(lock_file(stub.folder)), pytest.raises(GridError, match="another engine drives"):
+        run_grid(more, stub.folder, Cluster("local", 1), lambda _: None)
+    assert (stub.folder / "grid.json").read_bytes() == before
 
 
 def test_early_stop_ends_a_stuck_run_and_no_other(stub_grid):

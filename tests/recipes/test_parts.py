@@ -15,7 +15,7 @@ from fairseq.data import data_utils
 from rich.console import Console
 
 from fairseq_gradinit.files import FileError, write_json
-from recipes.engine.cells.cell import cells_of, status
+from recipes.engine.cells.cell import Cell, cells_of, status
 from recipes.engine.cells.errors import GridError
 from recipes.engine.cells.grid import Grid, claim, corpus_file
 from recipes.engine.cells.progress import Progress
@@ -26,6 +26,8 @@ from recipes.engine.running.worker import Worker
 from recipes.engine.showing import live
 from recipes.engine.steps.average import average, last_checkpoints
 from recipes.engine.steps.corpus import facts, facts_of, take_note, unigram_bits
+from recipes.engine.steps.decode import decode
+from recipes.engine.steps.train import environment
 
 
 @pytest.mark.parametrize(
@@ -208,3 +210,45 @@ def test_live_table_on_a_terminal_and_lines_without_one(tmp_path):
         if not terminal:
             assert text.count("lr-2") == 1 and "lr-1" not in text
     assert live.left(Progress({"a": (Status.DONE, "")})) == ""
+
+
+@pytest.mark.parametrize("name", ["cell", "score", "trained", "failure"])
+@pytest.mark.parametrize("text", ["null", "[]", "{}", "{", '{"status": 1}', "[" * 10**5, "1e400"])
+def test_a_file_of_another_shape_is_one_line_with_its_remedy(tmp_path, name, text):
+    cell = Cell(tmp_path, {})
+    (tmp_path / f"{name}.json").write_text(text)
+    readers = {"cell": cell.read_config, "score": cell.read_score, "trained": cell.read_trained}
+    with pytest.raises(FileError, match=rf"{name}\.json: not what .*; delete it and") as error:
+        readers.get(name, lambda: status(cell))()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("user_dir", "forced"),
+    [([], True), (["--user-dir=a/mine"], True), (["--user-dir", "a/fairseq_gradinit"], False)],
+)
+def test_a_cell_reads_its_own_checkpoints_under_every_user_dir(tmp_path, user_dir, forced):
+    found = environment(Grid(data="d", axes={}, flags=user_dir), Cell(tmp_path, {}), "3")
+    assert found["OMP_NUM_THREADS"] == "3"
+    assert ("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD" in found) == forced
+
+
+def test_decoding_uses_the_user_dir_of_training_in_every_spelling(tmp_path, monkeypatch):
+    cell = Cell(tmp_path, {"init": "mine"})
+    cell.checkpoints.mkdir()
+    (cell.checkpoints / "checkpoint_last.pt").touch()
+    (tmp_path / "ref").write_text("A\n")
+    commands = []
+
+    def run(command, log, *_):
+        commands.append(command)
+        log.write_text("T-0\tA\nH-0\t-1\tA\nD-0\t-1\tA\n")
+        return 0
+
+    monkeypatch.setattr("recipes.engine.steps.process.run", run)
+    grid = Grid(
+        data="d", axes={}, inits={"mine": ["--user-dir=my dir"]}, reference=str(tmp_path / "ref")
+    )
+    decode(grid, cell, 0, "1")
+    assert commands[0][commands[0].index("--user-dir") + 1] == "my dir"
+    assert cell.read_hypotheses() == ["A"]

@@ -103,6 +103,7 @@ class Cluster:
         if self.gpus:
             parameters["gpus_per_node"] = self.gpus
         slurm.update_parameters(**parameters)
+        os.environ.update(path())  # sbatch hands it to the jobs
         try:
             # A batch becomes one job array; map_array would hide the workers' checkpoint hook.
             with slurm.batch():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +57,24 @@ def run_grid(
         take_note(grid, folder)
         drive = _Drive(grid, folder, cluster, early_stop, keep_checkpoints)
         try:
-            return drive.run(show)
+            with _told_to_stop():
+                return drive.run(show)
         finally:
             cluster.stop(list(drive.jobs.values()))
+
+
+@contextlib.contextmanager
+def _told_to_stop() -> Iterator[None]:
+    """SIGTERM and SIGHUP are as Ctrl-C here, so that no cell outlives an engine told to stop."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as nohup wants it
+            signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Drive:
