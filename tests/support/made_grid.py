@@ -7,10 +7,11 @@ import json
 import math
 import random
 from pathlib import Path
-from typing import Any
 
-from recipes.engine.cells.cell import Cell, cell_of, describe
-from recipes.engine.cells.grid import Grid, Point, claim, points
+from fairseq_gradinit.files import write_json, write_text
+from recipes.engine.cells.cell import Cell, cells_of, describe
+from recipes.engine.cells.grid import Grid, claim
+from recipes.engine.cells.records import Curves, Point, Score, Seconds, Status
 from recipes.engine.steps.score import measure
 
 ADJECTIVES = [("red", "old", "big"), ("black", "small", "young"), ("white", "new", "green", "tall")]
@@ -39,40 +40,38 @@ def make(folder: Path, axes: dict[str, list[str]], updates: int = 400) -> Grid:
         flags=["-s", "de", "-t", "en", "--max-update", str(updates)],
     )
     claim(grid, folder / "grid")
-    for number, point in enumerate(points(grid)):
-        describe(grid, folder / "grid", point)
-        cell = cell_of(folder / "grid", point)
-        _score(cell, point, number, raw / "test.en", updates)
-        if point.values.get("init") == "gradinit":
+    for number, cell in enumerate(cells_of(grid, folder / "grid")):
+        describe(grid, cell)
+        write_json(cell.score, _score(cell, number, raw / "test.en", updates))
+        if cell.init == "gradinit":
             learn(cell)
     return grid
 
 
-def _score(cell: Cell, point: Point, number: int, reference: Path, updates: int) -> None:
-    chance = random.Random(point.name)
-    rate, highest = float(point.values.get("lr", 1e-3)), HIGHEST[point.values.get("init", "none")]
+def _score(cell: Cell, number: int, reference: Path, updates: int) -> Score:
+    chance = random.Random(cell.name)
+    rate, highest = float(cell.values.get("lr", 1e-3)), HIGHEST.get(cell.init, 1e-3)
     trains = rate <= highest
     wrong = 0.1 + 0.15 * math.log2(highest / rate) if trains else 1.0
     texts = ["x" if chance.random() < wrong else line for line in SENTENCES]
-    cell.hypotheses.write_text("\n".join(texts) + "\n")
+    write_text(cell.hypotheses, "\n".join(texts) + "\n")
     last = 5 * wrong + 2 + 0.2 * chance.random()
-    valid: list[dict[str, Any]] = []
+    valid = []
     for update in range(updates // 20, updates + 1, updates // 20):
         share = update / updates
         nll = 9.5 + (last - 9.5) * (1 - math.exp(-5 * share)) if trains else 8.6 + 9 * share
-        valid.append({"update": update, "nll": nll})
+        valid.append(Point(update, nll))
     if not trains and number % 2:
-        valid[-1]["nll"] = None
-    score: dict[str, Any] = measure(texts if trains else [""] * len(texts), reference)
-    score |= {
-        "status": "done" if trains else "diverged",
-        "reason": "" if trains else "loss or gradient not finite after update 8",
-        "plateau": PLATEAU,
-        "curves": {"train": [], "valid": valid},
-        "seconds": {"train": 60.0, "gradinit": None, "decode": 5.0},
-        "updates_per_second": 5.0,
-    }
-    cell.score.write_text(json.dumps(score))
+        valid[-1] = Point(updates, None)
+    return Score(
+        status=Status.DONE if trains else Status.DIVERGED,
+        reason="" if trains else "loss or gradient not finite after update 8",
+        **measure(texts if trains else [""] * len(texts), SENTENCES, "en", reference),
+        plateau=PLATEAU,
+        curves=Curves(valid=valid),
+        seconds=Seconds(train=60.0, decode=5.0),
+        updates_per_second=5.0,
+    )
 
 
 def learn(cell: Cell, layers: int = 6, iterations: int = 40) -> None:
@@ -90,10 +89,10 @@ def learn(cell: Cell, layers: int = 6, iterations: int = 40) -> None:
         for name in names
     ]
     blocks.append({"name": "encoder.layer_norm.weight", "shape": [4], "scale": 1.0})
-    cell.gradinit.mkdir(parents=True)
-    (cell.gradinit / "scales.json").write_text(json.dumps({"blocks": blocks, "seconds": 9.0}))
+    write_json(cell.gradinit / "scales.json", {"blocks": blocks, "seconds": 9.0})
     lines = [
         {"iteration": k, "loss": 9 - k / iterations, "lookahead_loss": 8.5 - 2 * k / iterations}
         for k in range(iterations)
     ]
-    (cell.gradinit / "iterations.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    write_text(cell.gradinit / "iterations.jsonl", text)

@@ -17,11 +17,10 @@ import vl_convert
 
 from fairseq_gradinit.files import replacing, write_text
 
-from ..cells.cell import DIVERGED, DONE, FAILED, MISSING, RUNNING
+from ..cells.records import Status
 from .colours import colours_of
 
 BEST = "best"  # of a choice: what has the lowest validation loss
-UNDERTRAINED, NOT_READING = "undertrained", "not reading its source"
 TITLES = {
     "lr": "learning rate",
     "beta1": "Adam's β₁",
@@ -33,20 +32,20 @@ TITLES = {
 NLL = "validation loss (bits per token)"
 TRAINS = "trains"
 # The worst first: a setting of several seeds has the mark of the worst of them.
-SHAPES = {
-    DIVERGED: "cross",
-    NOT_READING: "square",
-    UNDERTRAINED: "triangle-up",
+SHAPES: dict[str, str] = {
+    Status.DIVERGED: "cross",
+    Status.BLIND: "square",
+    Status.UNDERTRAINED: "triangle-up",
     TRAINS: "circle",
 }
-SIGNS = {
-    DIVERGED: "×",
-    NOT_READING: "∅",
-    UNDERTRAINED: "△",
-    FAILED: "failed",
-    RUNNING: "running",
-    MISSING: "–",
-    DONE: "",
+SIGNS: dict[Status, str] = {
+    Status.DIVERGED: "×",
+    Status.BLIND: "∅",
+    Status.UNDERTRAINED: "△",
+    Status.FAILED: "failed",
+    Status.RUNNING: "running",
+    Status.MISSING: "–",
+    Status.DONE: "",
 }
 
 
@@ -108,7 +107,7 @@ def shape(marks: Iterable[str]) -> alt.Shape:
     return alt.Shape("mark:N", scale=scale, legend=legend)
 
 
-def mark_of(states: list[str]) -> str:
+def mark_of(states: list[Status]) -> str:
     """What became of the worst of the seeds' runs."""
     return next((mark for mark in SHAPES if mark in states), TRAINS)
 

@@ -7,8 +7,8 @@ import math
 import altair as alt
 import pandas as pd
 
-from ..cells.cell import DIVERGED
 from ..cells.grid import Grid
+from ..cells.records import Status
 from .charts import NLL, Figure, Look, colour, layered, rounded, title_of
 from .results import coordinates, inits_of
 from .settings import ceiling, picked, settings_of, with_settings
@@ -19,18 +19,20 @@ RUN = ["run", "init", "where", "setting", "best", "status"]  # of a run, whateve
 def curves(
     grid: Grid, groups: pd.DataFrame, points: pd.DataFrame, plateau: float, look: Look
 ) -> Figure | None:
-    """Validation loss over updates: a panel a learning rate, a line a run.
+    """Validation loss over updates: a panel a learning rate, a line a run; None without any.
 
     Args:
         points: as `details.curves_of` reads them.
         plateau: the unigram plateau, bits per token; NaN where it is not known.
     """
+    if points.empty:
+        return None
     axes = coordinates(grid)
     of_cell = with_settings(grid, groups).explode("cells")
     of_cell = of_cell[["cells", "setting", "best", "where", "x"]].rename(columns={"cells": "cell"})
     points = points.merge(of_cell, on="cell")
     points["run"] = points["cell"].factorize()[0]
-    top = ceiling(points.loc[points["status"] != DIVERGED, "nll"], plateau)
+    top = ceiling(points.loc[points["status"] != Status.DIVERGED, "nll"], plateau)
     lost = points[points["nll"].isna()]["run"].nunique()
     points = points[points["nll"].notna()]
     above = points[points["nll"] > top]["run"].nunique()

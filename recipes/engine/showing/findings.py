@@ -6,24 +6,23 @@ import math
 
 import pandas as pd
 
-from ..cells.cell import DONE, RESULTS
 from ..cells.grid import Grid
-from .results import at, best_of, coordinates, inits_of
+from ..cells.records import Status
+from .results import Results, at, best_of, coordinates, inits_of
 from .significance import Comparison
 from .tables import spread
 
-LEVEL = 0.05  # of a p-value: above it two inits are called level
+LEVEL = 0.05  # of a p-value: above it a difference may be chance
 
 
-def sentences(
-    grid: Grid, cells: pd.DataFrame, groups: pd.DataFrame, comparisons: list[Comparison]
-) -> list[str]:
+def sentences(results: Results, comparisons: list[Comparison]) -> list[str]:
     """The finding first, then what limits it."""
+    grid, groups = results.grid, results.groups
     chosen = best_of(groups)
     ranked = sorted(chosen.values(), key=lambda one: -one["bleu"])
     found = [_headline(grid, ranked, comparisons)]
     found += [_not_trained(groups, init) for init in inits_of(grid) if init not in chosen]
-    return [*found, *_limits(grid, cells, ranked)]
+    return [*found, *_limits(results, ranked)]
 
 
 def _headline(grid: Grid, ranked: list[pd.Series], comparisons: list[Comparison]) -> str:
@@ -36,9 +35,8 @@ def _headline(grid: Grid, ranked: list[pd.Series], comparisons: list[Comparison]
     (first, second), gap = ranked[:2], ranked[0]["bleu"] - ranked[1]["bleu"]
     p, over = _p(first["init"], second["init"], comparisons)
     if p > LEVEL:
-        verdict = (
-            f"{first['init']} and {second['init']} are level in {measure} (p = {p:.2f} {over})"
-        )
+        verdict = f"{first['init']} is {gap:.2f} {measure} above {second['init']}, which may be "
+        verdict += f"chance (p = {p:.2f} {over})"
     else:
         tested = f"p = {p:.3f} {over}" if p >= 0.001 else f"p < 0.001 {over}"
         verdict = f"{first['init']} leads {second['init']} by {gap:.2f} {measure} "
@@ -50,7 +48,7 @@ def _headline(grid: Grid, ranked: list[pd.Series], comparisons: list[Comparison]
 def _named(grid: Grid, one: pd.Series) -> str:
     text = f"{one['init']} {spread(one['bleu'], one['bleu_spread'])}"
     notes = [at(one, coordinates(grid))] if coordinates(grid) else []
-    notes += [state for state in dict.fromkeys(one["states"]) if state != DONE]
+    notes += [state for state in dict.fromkeys(one["states"]) if state != Status.DONE]
     return f"{text} ({'; '.join(notes)})" if notes else text
 
 
@@ -70,16 +68,17 @@ def _not_trained(groups: pd.DataFrame, init: str) -> str:
     return f"{init} trains with every seed at no setting of this grid ({counts})."
 
 
-def _limits(grid: Grid, cells: pd.DataFrame, ranked: list[pd.Series]) -> list[str]:
-    found = []
-    missing = int((~cells["status"].isin(RESULTS)).sum())
+def _limits(results: Results, ranked: list[pd.Series]) -> list[str]:
+    found, grid = [], results.grid
+    states = list(results.frame["status"])
+    missing = sum(not state.is_result for state in states)
     if missing:
-        found.append(f"{missing} of {len(cells)} cells have no result.")
+        found.append(f"{missing} of {len(states)} cells have no result.")
     if len(grid.axes.get("seed", [""])) == 1:
         found.append("One seed: nothing here says how much another seed would change.")
     rates = grid.axes.get("lr", [])
     if len(rates) < 2:
-        found.append("Each init has one learning rate here: none is tuned.")
+        found.append("One learning rate an init: whether another is better, this grid cannot say.")
         return found
     ends = {min(rates, key=float): "lowest", max(rates, key=float): "highest"}
     for one in ranked:

@@ -3,18 +3,49 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ..cells.cell import DIVERGED, RESULTS, cell_of, status
-from ..cells.files import read_json
-from ..cells.grid import Grid, points
+from ..cells.cell import Cell, cells_of, status
+from ..cells.grid import Grid, load
+from ..cells.records import Score
 
 # Axes that say what is compared or repeated, not where in the grid a cell lies.
 NOT_COORDINATES = ("init", "seed")
 ALL = "all"  # the init of a grid that has no such axis
+
+NUMBERS = [
+    "bleu", "chrf", "tokenized_bleu", "valid_nll", "updates", "plateau", "train_seconds",
+    "gradinit_seconds", "decode_seconds", "updates_per_second",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a grid's folder holds, read once.
+
+    Attributes:
+        cells: the folders, in grid order.
+        frame: a line a cell (`frame_of`).
+        groups: a line for the seeds of one setting (`over_seeds`).
+    """
+
+    grid: Grid
+    cells: list[Cell]
+    frame: pd.DataFrame
+    groups: pd.DataFrame
+
+
+def read(folder: Path) -> Results:
+    """The results of the grid in `folder`. Raises: GridError, FileError."""
+    grid = load(folder)
+    cells = cells_of(grid, folder)
+    frame = frame_of(cells)
+    return Results(grid, cells, frame, over_seeds(grid, frame))
 
 
 def coordinates(grid: Grid) -> list[str]:
@@ -28,79 +59,62 @@ def inits_of(grid: Grid) -> list[str]:
     return grid.axes.get("init", [ALL])
 
 
-def cells_of(grid: Grid, folder: Path) -> pd.DataFrame:
-    """All cells of the grid in `folder`, in grid order.
+def frame_of(cells: Iterable[Cell]) -> pd.DataFrame:
+    """The cells, in their order.
 
     Returns:
-        A line a cell: its axes (text, as given; `init` always), cell (its name), status, reason,
-        and of its score: bleu, chrf, tokenized_bleu, valid_nll (of the last validation, bits per
-        token), updates (of that validation), plateau (bits per token), signature (sacreBLEU's of
-        BLEU), train_seconds, gradinit_seconds, decode_seconds, updates_per_second. A number that
-        there is not is NaN; so is a loss that was not finite.
+        A line a cell: its axes (text, as given; `init` always), cell (its name), status (a Status),
+        reason, and of its score: bleu, chrf, tokenized_bleu, valid_nll (of the last validation,
+        bits per token), updates (of that validation), plateau (bits per token), signature
+        (sacreBLEU's of BLEU), train_seconds, gradinit_seconds, decode_seconds, updates_per_second.
+        A number that there is not is NaN; so is a loss that was not finite.
     """
     lines = []
-    for point in points(grid):
-        cell = cell_of(folder, point)
+    for cell in cells:
         state, reason = status(cell)
-        score = read_json(cell.score) if state in RESULTS else {}
-        lines.append(
-            {
-                "init": ALL,
-                **point.values,
-                "cell": point.name,
-                "status": state,
-                "reason": reason,
-                **measured(score),
-            }
-        )
+        named = {"cell": cell.name, "status": state, "reason": reason}
+        score = measured(cell.read_score()) if state.is_result else measured(None)
+        lines.append({"init": ALL, **cell.values, **named, **score})
     return pd.DataFrame(lines)
 
 
-def measured(score: dict[str, Any]) -> dict[str, Any]:
-    """The numbers of a score.json ({}: of a cell without a result)."""
-    valid = score["curves"]["valid"] if score else []
-    last = valid[-1] if valid else {}
-    seconds = score.get("seconds", {})
-    return {
-        "bleu": _number(score.get("bleu", {}).get("score")),
-        "chrf": _number(score.get("chrf", {}).get("score")),
-        "tokenized_bleu": _number(score.get("tokenized_bleu", {}).get("score")),
-        "valid_nll": _number(last.get("nll")),
-        "updates": _number(last.get("update")),
-        "plateau": _number(score.get("plateau")),
-        "signature": score.get("bleu", {}).get("signature", ""),
-        **{f"{name}_seconds": _number(seconds.get(name)) for name in ("train", "gradinit")},
-        "decode_seconds": _number(seconds.get("decode")),
-        "updates_per_second": _number(score.get("updates_per_second")),
-    }
+def measured(score: Score | None) -> dict[str, Any]:
+    """The numbers of a score, NaN each for None."""
+    if score is None:
+        return {**dict.fromkeys(NUMBERS, math.nan), "signature": ""}
+    last, seconds, tokenized = score.curves.last, score.seconds, score.tokenized_bleu
+    found: list[Any] = [
+        score.bleu.score, score.chrf.score, tokenized and tokenized.score, last and last.nll,
+        last and last.update, score.plateau, seconds.train, seconds.gradinit, seconds.decode,
+        score.updates_per_second,
+    ]  # fmt: skip
+    numbers = [math.nan if value is None else float(value) for value in found]
+    return {**dict(zip(NUMBERS, numbers, strict=True)), "signature": score.bleu.signature}
 
 
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
-
-
-def over_seeds(grid: Grid, cells: pd.DataFrame) -> pd.DataFrame:
+def over_seeds(grid: Grid, frame: pd.DataFrame) -> pd.DataFrame:
     """The cells that differ by seed only, in grid order.
 
     Returns:
         A line a setting: init, the coordinates, and
         cells, states: names and statuses, a list each, in the order of the seeds;
-        seeds: how many; complete: whether each has a result; trains: whether none diverged;
+        seeds: how many; complete: whether each has a result; trains: whether each trains;
         bleu, chrf: mean over the seeds, NaN until complete; a diverged one counts with what it got;
         valid_nll: mean over the seeds whose loss is finite, bits per token;
         bleu_spread, chrf_spread, valid_nll_spread: sample standard deviation, NaN below two seeds.
     """
     axes = coordinates(grid)
     lines = []
-    for key, group in cells.groupby(["init", *axes], sort=False):
-        scored = group["status"].isin(RESULTS)
+    for key, group in frame.groupby(["init", *axes], sort=False):
+        states = list(group["status"])
+        complete = all(state.is_result for state in states)
         line: dict[Any, Any] = dict(zip(["init", *axes], key))
         line |= {
             "cells": list(group["cell"]),
-            "states": list(group["status"]),
+            "states": states,
             "seeds": len(group),
-            "complete": bool(scored.all()),
-            "trains": bool(scored.all() and (group["status"] != DIVERGED).all()),
+            "complete": complete,
+            "trains": all(state.trains for state in states),
         }
         for name in ("bleu", "chrf"):
             line[name] = group[name].mean(skipna=False)
@@ -132,9 +146,9 @@ def highest_rate(groups: pd.DataFrame) -> str:
     return max(rates, key=float, default="")
 
 
-def signatures(cells: pd.DataFrame) -> list[str]:
+def signatures(frame: pd.DataFrame) -> list[str]:
     """sacreBLEU's signatures of all results: one, unless versions were mixed."""
-    return sorted(set(cells["signature"]) - {""})
+    return sorted(set(frame["signature"]) - {""})
 
 
 def at(setting: pd.Series, axes: list[str]) -> str:

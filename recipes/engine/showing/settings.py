@@ -8,6 +8,7 @@ import altair as alt
 import pandas as pd
 
 from ..cells.grid import Grid
+from ..cells.records import Status
 from .charts import BEST, chosen, mark_of
 from .results import at, coordinates, inits_of
 
@@ -44,7 +45,7 @@ def with_settings(grid: Grid, groups: pd.DataFrame) -> pd.DataFrame:
     return groups.assign(best=groups.index.isin(first))
 
 
-def counted(states: list[str]) -> str:
+def counted(states: list[Status]) -> str:
     """Such as "2 done, 1 diverged"."""
     return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
 

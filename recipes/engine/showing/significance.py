@@ -5,19 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sacrebleu.metrics import BLEU
 from sacrebleu.significance import PairedTest
-from scipy import stats
+from scipy import stats  # type: ignore[import-untyped]
 
-from ..cells.cell import Cell
-from ..cells.files import read_lines
-from ..cells.grid import Grid
-from .results import best, coordinates, inits_of
+from ..cells import metrics
+from ..cells.texts import read_lines
+from .results import Results, best, coordinates, inits_of
 
 SAMPLES = 1000  # sacreBLEU's default for the bootstrap
 
@@ -53,11 +50,14 @@ class Comparison:
         return self.second_bleu[0] - self.first_bleu[0]
 
 
-def compare(
-    grid: Grid, folder: Path, cells: pd.DataFrame, groups: pd.DataFrame
-) -> list[Comparison]:
-    """The best of every two inits (chosen on valid), then every setting where both train."""
-    axes, inits = coordinates(grid), inits_of(grid)
+def compare(results: Results) -> list[Comparison]:
+    """The best of every two inits (chosen on valid), then every setting where both train.
+
+    Raises:
+        FileNotFoundError: the reference or a cell's hypotheses are gone.
+    """
+    groups = results.groups
+    axes, inits = coordinates(results.grid), inits_of(results.grid)
     by_init = {init: groups[groups["init"] == init] for init in inits}
     found = []
     for index, first in enumerate(inits):
@@ -70,44 +70,46 @@ def compare(
                 pairs.append((" ".join(one[axes]), one, other))
             for what, one, other in pairs:
                 if one is not None and other is not None and one["trains"] and other["trains"]:
-                    found.append(_test(grid, folder, cells, what, one, other))
+                    found.append(_test(results, what, one, other))
     return found
 
 
-def _test(
-    grid: Grid, folder: Path, cells: pd.DataFrame, what: str, first: pd.Series, second: pd.Series
-) -> Comparison:
+def _test(results: Results, what: str, first: pd.Series, second: pd.Series) -> Comparison:
+    cells, grid = {cell.name: cell for cell in results.cells}, results.grid
     # With several seeds, the first seed of each: sentences of one system, not a mixture.
     systems: list[tuple[str, Sequence[str]]] = [
-        (str(number), read_lines(Cell(folder / "cells" / setting["cells"][0]).hypotheses))
+        (str(number), cells[setting["cells"][0]].read_hypotheses())
         for number, setting in enumerate((first, second))
     ]
     test = PairedTest(
         systems,
-        {"BLEU": BLEU(force=True)},  # scoring has already warned of tokenized text
+        # force: scoring has already warned of tokenized text.
+        {"BLEU": metrics.bleu(grid.target, force=True)},
         [read_lines(grid.reference_path)],
         test_type="bs",
         n_samples=SAMPLES,
     )
-    results: list[Any] = test()[1]["BLEU"]
-    scores = [(float(result.score), float(result.ci)) for result in results]
-    p = float(results[1].p_value)
-    paired = paired_over_seeds(cells, first["cells"], second["cells"])
+    tested: list[Any] = test()[1]["BLEU"]
+    scores = [(float(one.score), float(one.ci)) for one in tested]
+    p = float(tested[1].p_value)
+    paired = paired_over_seeds(results.frame, first["cells"], second["cells"])
     return Comparison(what, first["init"], second["init"], scores[0], scores[1], p, *paired)
 
 
 def paired_over_seeds(
-    cells: pd.DataFrame, first: list[str], second: list[str]
+    frame: pd.DataFrame, first: list[str], second: list[str]
 ) -> tuple[int, float, float, float]:
     """The paired t-test (Student 1908) of BLEU over the seeds that both lists of cells have.
+
+    frame: a line a cell, with cell, bleu and, where there are several, seed.
 
     Returns:
         How many seeds, mean difference second − first, its sample standard deviation, two-sided
         p-value. NaN below two seeds; p is NaN too where all seeds differ by the same amount.
     """
-    if "seed" not in cells:
+    if "seed" not in frame:
         return 1, math.nan, math.nan, math.nan
-    table = cells.set_index("cell")[["seed", "bleu"]]
+    table = frame.set_index("cell")[["seed", "bleu"]]
     one, other = (table.loc[names].set_index("seed")["bleu"] for names in (first, second))
     gains = (other - one).dropna().to_numpy()
     if len(gains) < 2:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import pandas as pd
 import rich.table
 
-from ..cells.cell import DIVERGED, DONE, FAILED, MISSING, RUNNING
 from ..cells.grid import Grid
+from ..cells.records import Status
 from .results import at, best, best_of, coordinates, highest_rate, inits_of
 from .significance import SAMPLES, Comparison
 
-UNFINISHED = {FAILED: "failed", MISSING: "–", RUNNING: "running"}
+UNFINISHED = {Status.FAILED: "failed", Status.MISSING: "–", Status.RUNNING: "running"}
 
 
 @dataclass(frozen=True)
@@ -22,20 +22,21 @@ class Table:
 
     Attributes:
         title: its heading.
-        header: a text a column; the first `words` columns hold words, the rest numbers.
+        header: a text a column.
         lines: a text a cell.
+        words: the columns of words; the rest hold numbers.
         bold: (line, column) of those that stand out.
     """
 
     title: str
     header: list[str]
     lines: list[list[str]]
-    words: int = 1
+    words: tuple[int, ...] = (0,)
     bold: frozenset[tuple[int, int]] = frozenset()
 
     def markdown(self) -> str:
         """The table alone, without its title, in GitHub's Markdown."""
-        rule = ["---"] * self.words + ["---:"] * (len(self.header) - self.words)
+        rule = ["---" if at in self.words else "---:" for at in range(len(self.header))]
         lines = [
             [
                 f"**{text}**" if (row, column) in self.bold else text
@@ -49,7 +50,7 @@ class Table:
         """The table for rich to print."""
         table = rich.table.Table(title=self.title or None, title_justify="left")
         for number, name in enumerate(self.header):
-            table.add_column(name, justify="left" if number < self.words else "right")
+            table.add_column(name, justify="left" if number in self.words else "right")
         for line in self.lines:
             table.add_row(*(rich.markup.escape(text) for text in line))
         return table
@@ -66,24 +67,24 @@ def spread(mean: float, deviation: float, digits: int = 2) -> str:
     return text if math.isnan(deviation) else f"{text} ± {deviation:.{digits}f}"
 
 
-def grid_tsv(grid: Grid, cells: pd.DataFrame) -> str:
+def grid_tsv(grid: Grid, frame: pd.DataFrame) -> str:
     """A line per cell. No times: an interrupted run gives the same file, byte for byte."""
-    table = cells[[*grid.axes, "status"]].copy()
+    table = frame[[*grid.axes, "status"]].copy()
     for name in ("bleu", "chrf", "tokenized_bleu"):
-        table[name] = cells[name].map(number)
-    table["valid_nll_bits"] = cells["valid_nll"].map(lambda nll: number(nll, 3))
-    table["updates"] = cells["updates"].map(lambda update: number(update, 0))
-    table["reason"], table["bleu_signature"] = cells["reason"], cells["signature"]
+        table[name] = frame[name].map(number)
+    table["valid_nll_bits"] = frame["valid_nll"].map(lambda nll: number(nll, 3))
+    table["updates"] = frame["updates"].map(lambda update: number(update, 0))
+    table["reason"], table["bleu_signature"] = frame["reason"], frame["signature"]
     return table.to_csv(sep="\t", index=False, lineterminator="\n")
 
 
-def timings_tsv(grid: Grid, cells: pd.DataFrame) -> str:
+def timings_tsv(grid: Grid, frame: pd.DataFrame) -> str:
     """Seconds and speed by cell, over all attempts; cells without a result are left out."""
-    cells = cells[cells["bleu"].notna()]
-    table = cells[list(grid.axes)].copy()
+    frame = frame[frame["bleu"].notna()]
+    table = frame[list(grid.axes)].copy()
     for name in ("train_seconds", "gradinit_seconds", "decode_seconds"):
-        table[name] = cells[name].map(lambda seconds: number(seconds, 1))
-    table["updates_per_second"] = cells["updates_per_second"].map(number)
+        table[name] = frame[name].map(lambda seconds: number(seconds, 1))
+    table["updates_per_second"] = frame["updates_per_second"].map(number)
     return table.to_csv(sep="\t", index=False, lineterminator="\n")
 
 
@@ -93,11 +94,11 @@ def setting_text(setting: pd.Series) -> str:
     for state, text in UNFINISHED.items():
         if state in states:
             return text
-    if set(states) == {DIVERGED}:
+    if set(states) == {Status.DIVERGED}:
         return f"diverged ({setting['bleu']:.2f})"
     text = spread(setting["bleu"], setting["bleu_spread"])
     for state in dict.fromkeys(states):
-        if state != DONE:
+        if state != Status.DONE:
             count = "" if set(states) == {state} else f"{states.count(state)} of {len(states)} "
             text += f" ({count}{state})"
     return text
@@ -152,7 +153,7 @@ def summary(grid: Grid, groups: pd.DataFrame) -> Table:
         line = [init, *texts[0 if places else 1 :]]
         lines.append([*line, *([highest_rate(mine) or "none"] if rates else []), counts])
     header += [*(["highest lr that trains"] if rates else []), "cells"]
-    return Table("", header, lines, 1 + len(places))
+    return Table("", header, lines, (0, *range(1, 1 + len(places)), len(header) - 1))
 
 
 def differences(comparisons: list[Comparison]) -> Table | None:
@@ -172,7 +173,7 @@ def differences(comparisons: list[Comparison]) -> Table | None:
             lines[-1] += [str(one.seeds), gain, number(one.p_seeds, 3)]
     if seeds:
         header += ["seeds", "B − A over seeds", "p over seeds"]
-    return Table("", header, lines, 3)
+    return Table("", header, lines, (0, 1, 2))
 
 
 DIFFERENCES_NOTE = (

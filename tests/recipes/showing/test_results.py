@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 
 from recipes.engine.cells.grid import Grid
+from recipes.engine.cells.records import Status
 from recipes.engine.showing.results import best, best_of, highest_rate, over_seeds
 
 
 def test_a_setting_is_the_mean_of_its_seeds_and_their_sample_deviation(two_axes):
     for _, setting in two_axes.groups.iterrows():
-        mine = two_axes.cells[two_axes.cells["cell"].isin(setting["cells"])]
+        mine = two_axes.frame[two_axes.frame["cell"].isin(setting["cells"])]
         bleu = list(mine["bleu"])
         assert setting["seeds"] == len(bleu) == 2
         assert setting["bleu"] == pytest.approx(statistics.fmean(bleu))
@@ -36,12 +37,12 @@ def frame(*lines: tuple[str, str, float, float]) -> pd.DataFrame:
     """Cells of one init: lr, status, BLEU, validation loss."""
     columns = ["lr", "status", "bleu", "valid_nll"]
     cells = pd.DataFrame(lines, columns=columns).assign(init="all", chrf=0.0)
+    cells["status"] = cells["status"].map(Status)
     return cells.assign(cell=[f"lr-{lr}-{n}" for n, lr in enumerate(cells["lr"])])
 
 
 @pytest.mark.parametrize("word", ["undertrained", "not reading its source"])
-def test_a_run_of_low_bleu_whose_loss_falls_is_hidden_nowhere(word, monkeypatch):
-    monkeypatch.setattr("recipes.engine.showing.results.RESULTS", ("done", "diverged", word))
+def test_a_run_of_low_bleu_whose_loss_falls_is_hidden_nowhere(word):
     cells = frame(("1e-3", "done", 9.0, 5.0), ("4e-3", word, 0.01, 4.5), ("8e-3", "diverged", 0, 9))
     groups = over_seeds(Grid(data="d", axes={"lr": ["1e-3", "4e-3", "8e-3"]}), cells)
     chosen = best(groups)

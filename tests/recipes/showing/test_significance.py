@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -10,14 +11,13 @@ import pytest
 from sacrebleu.metrics import BLEU
 from sacrebleu.significance import PairedTest
 
-from recipes.engine.cells.cell import Cell
-from recipes.engine.cells.files import read_lines
+from recipes.engine.cells.texts import read_lines
 from recipes.engine.showing import significance, tables
 
 
 @pytest.fixture(scope="module")
 def compared(two_axes):
-    return significance.compare(two_axes.grid, two_axes.folder, two_axes.cells, two_axes.groups)
+    return significance.compare(two_axes)
 
 
 def test_every_place_where_both_train_is_compared_and_the_two_best(compared):
@@ -28,7 +28,8 @@ def test_every_place_where_both_train_is_compared_and_the_two_best(compared):
 def test_the_bootstrap_is_sacrebleus_own_on_the_first_seeds(compared, two_axes):
     found = compared[1]
     names = [f"lr-1e-3__beta2-0.9__init-{init}__seed-1" for init in ("none", "gradinit")]
-    texts = [read_lines(Cell(two_axes.folder / "cells" / name).hypotheses) for name in names]
+    cells = {cell.name: cell for cell in two_axes.cells}
+    texts = [cells[name].read_hypotheses() for name in names]
     reference = read_lines(two_axes.grid.reference_path)
     systems = list(zip("01", texts))
     results = PairedTest(systems, {"BLEU": BLEU()}, [reference], "bs", 1000)()[1]["BLEU"]
@@ -91,5 +92,6 @@ def test_the_table_tells_sentences_from_seeds(compared):
         "p over seeds",
     ]
     assert table.lines[1][0] == "1e-3 0.9" and table.lines[1][-3] == "2"
-    alone = [one for one in compared if one.seeds == 1]
-    assert not alone and tables.differences([]) is None
+    alone = tables.differences([dataclasses.replace(one, seeds=1) for one in compared])
+    assert alone is not None and alone.header[-1] == "p", "one seed: nothing about seeds"
+    assert tables.differences([]) is None

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from recipes.engine.cells.grid import Grid
+from recipes.engine.cells.records import Status
 from recipes.engine.showing import tables
 from recipes.engine.showing.results import over_seeds
 
@@ -20,6 +21,7 @@ def test_a_stored_grid_gives_its_stored_table(name):
     stored = pd.read_csv(STORED / f"{name}.tsv", sep="\t", dtype=str, keep_default_na=False)
     axes = list(stored.columns[: stored.columns.get_loc("status")])
     cells = stored.assign(cell=[str(number) for number in range(len(stored))])
+    cells["status"] = stored["status"].map(Status)
     for column, digits in (("bleu", "bleu"), ("chrf", "chrf"), ("valid_nll", "valid_nll_bits")):
         cells[column] = pd.to_numeric(stored[digits])
     grid = Grid(data="d", axes={axis: list(dict.fromkeys(stored[axis])) for axis in axes})
@@ -29,7 +31,7 @@ def test_a_stored_grid_gives_its_stored_table(name):
 
 
 def test_grid_tsv_has_a_line_a_cell_and_no_times(two_axes):
-    header, *lines = tables.grid_tsv(two_axes.grid, two_axes.cells).splitlines()
+    header, *lines = tables.grid_tsv(two_axes.grid, two_axes.frame).splitlines()
     assert header.split("\t") == [
         "lr", "beta2", "init", "seed", "status", "bleu", "chrf", "tokenized_bleu",
         "valid_nll_bits", "updates", "reason", "bleu_signature",
@@ -40,7 +42,7 @@ def test_grid_tsv_has_a_line_a_cell_and_no_times(two_axes):
 
 
 def test_timings_leave_out_cells_without_a_result(two_axes):
-    cells = two_axes.cells.copy()
+    cells = two_axes.frame.copy()
     cells.loc[0, "bleu"] = float("nan")
     lines = tables.timings_tsv(two_axes.grid, cells).splitlines()
     assert len(lines) == 1 + 15 and "60.0\t\t5.0\t5.00" in lines[1]
