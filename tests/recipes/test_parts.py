@@ -2,55 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import math
 import os
+from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from fairseq.data import data_utils
 from rich.console import Console
 
-from recipes.engine.cells.cell import DONE, MISSING
+from fairseq_gradinit.files import write_json
+from recipes.engine.cells.cell import cells_of, status
 from recipes.engine.cells.errors import GridError
-from recipes.engine.cells.files import is_locked, locked, read_json, write_text
-from recipes.engine.cells.grid import Grid
+from recipes.engine.cells.grid import Grid, claim, corpus_file
 from recipes.engine.cells.progress import Progress
+from recipes.engine.cells.records import Corpus, Status
 from recipes.engine.running.cluster import Cluster, share
+from recipes.engine.running.engine import run_grid
+from recipes.engine.running.worker import Worker
 from recipes.engine.showing import live
 from recipes.engine.steps.average import average, last_checkpoints
-from recipes.engine.steps.corpus import facts_of, unigram_bits
-
-
-def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
-    file = tmp_path / "a.json"
-    write_text(file, "old")
-
-    def full(descriptor):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_text(file, "new")
-    assert file.read_text() == "old" and list(tmp_path.iterdir()) == [file]
-
-
-def test_broken_json_names_the_file_and_the_remedy(tmp_path):
-    file = tmp_path / "score.json"
-    file.write_text('{"a": ')
-    with pytest.raises(GridError, match=r"score\.json: not JSON .*delete it"):
-        read_json(file)
-
-
-def test_a_lock_is_held_by_one_and_seen_by_all(tmp_path):
-    path = tmp_path / "lock"
-    assert not is_locked(path)
-    with locked(path) as first:
-        assert first is not None and is_locked(path)
-        with locked(path, patience=0.1) as second:
-            assert second is None
-    assert not is_locked(path)
+from recipes.engine.steps.corpus import facts_of, take_note, unigram_bits
 
 
 @pytest.mark.parametrize(
@@ -70,58 +46,141 @@ def test_every_gpu_is_used_and_shared_evenly(gpus, jobs, shares):
 def test_slurm_where_there_is_none_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(GridError, match="--cluster slurm: no srun on this machine"):
-        Cluster(kind="slurm").executor(tmp_path)
+        Cluster("slurm", 1).submit([], tmp_path)
 
 
-def test_a_job_submitted_since_squeue_was_asked_is_not_taken_for_over(tmp_path, monkeypatch):
-    """Else it would be counted as killed and started again."""
-    squeue = tmp_path / "squeue"
-    squeue.write_text(f"#!/bin/sh\ncat {tmp_path}/held\n")
-    squeue.chmod(0o755)
+@pytest.fixture
+def squeue(tmp_path, monkeypatch):
+    """A stand-in for squeue: says what is in the file `held`, or fails without it."""
+    program = tmp_path / "squeue"
+    program.write_text(f"#!/bin/sh\ncat {tmp_path}/held\n")
+    program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    cluster = Cluster(kind="slurm")
-    (tmp_path / "held").write_text("1_0\n")
-    assert not cluster.is_over(SimpleNamespace(job_id="1_0"))
+    monkeypatch.setattr("recipes.engine.running.cluster.QUEUE_SECONDS", 0.0)
+    return tmp_path / "held"
 
-    class Executor:
-        batch = contextlib.nullcontext
 
-        def submit(self, worker):
-            (tmp_path / "held").write_text("1_0\n2\n")
-            return SimpleNamespace(job_id="2")
-
-    monkeypatch.setattr(cluster, "executor", lambda *_: Executor())
-    (job,) = cluster.submit([None], tmp_path)
+def test_a_job_has_left_the_queue_only_when_squeue_says_so(squeue, capsys):
+    """No answer is no news of the jobs; that there is none is said once."""
+    job = SimpleNamespace(job_id="1_0")
+    cluster = Cluster("slurm", 1)
+    for _ in range(3):
+        assert not cluster.is_over(job)
+    squeue.write_text("1_0\n")
     assert not cluster.is_over(job)
-    assert cluster.is_over(SimpleNamespace(job_id="3"))
+    squeue.unlink()
+    assert not cluster.is_over(job)
+    squeue.write_text("")
+    assert cluster.is_over(job)
+    said = capsys.readouterr().err.splitlines()
+    assert ["does not answer since" in text for text in said] == [True, False, True, False]
+
+
+def test_slurm_gives_a_cell_its_own_cores(monkeypatch):
+    """Not those of the machine the engine runs on."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "48")
+    assert Cluster("slurm", 1, cpus=4).threads == "4"
+    assert Cluster("local", 1, cpus=4).threads == "48"
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert Cluster("local", 10**6).threads == "1"
+
+
+def test_a_job_lost_before_it_started_is_a_failed_cell(stub_grid, squeue, monkeypatch):
+    """And no end of the engine, although the cell has no folder yet."""
+    stub = stub_grid(["0.1"])
+    squeue.write_text("")
+    monkeypatch.setattr("recipes.engine.running.engine.POLL_SECONDS", 0.01)
+    cluster = Cluster("slurm", 1)
+    job = SimpleNamespace(job_id="1_0")
+    monkeypatch.setattr(cluster, "submit", lambda workers, *_: [job for _ in workers])
+    state, reason = run_grid(stub.grid, stub.folder, cluster, lambda _: None).states["lr-0.1"]
+    assert state is Status.FAILED and reason.startswith("its job was lost 3 times before it")
+
+
+def test_an_error_of_ours_is_named(tmp_path, monkeypatch):
+    worker = Worker(str(tmp_path), "lr-1")
+    grid = Grid(data="d", axes={"lr": ["1"]}, flags=["-ten"])
+    claim(grid, tmp_path)
+    write_json(corpus_file(tmp_path), {"plateau": 8.0, "sentences": 1})
+    monkeypatch.setattr("recipes.engine.running.worker.train", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        worker()
+    (cell,) = cells_of(grid, tmp_path)
+    assert status(cell)[1].startswith("ZeroDivisionError: division by zero")
 
 
 def test_unigram_plateau_of_known_frequencies():
-    sentences = [[4] * 500 + [5] * 250 + [6] * 250]
+    counts = np.array([0, 500, 250, 250])
     correction = 2 / (2 * 1000) / math.log(2)
-    assert unigram_bits(sentences) == pytest.approx(1.5 + correction)
+    assert unigram_bits(counts) == pytest.approx(1.5 + correction)
 
 
-def test_reference_of_another_length_is_found_before_training(grammar, tmp_path):
-    """`grammar` is the data-bin of 20 test sentences."""
-    (tmp_path / "data-bin").symlink_to(grammar)
-    reference = tmp_path / "ref"
-    flags = ["-s", "de", "-t", "en"]
-    grid = Grid(data=str(tmp_path), axes={"lr": ["1"]}, flags=flags, reference=str(reference))
-    reference.write_text("a\n" * 20)
-    assert facts_of(grid)["sentences"] == 20
-    reference.write_text("a\n" * 19)
-    with pytest.raises(GridError, match=r"19 lines, but test in .* has 20 sentences"):
-        facts_of(grid)
-    grid = Grid(data=str(tmp_path), axes={"lr": ["1"]}, flags=flags, subset="tset")
-    with pytest.raises(GridError, match=r"tset\.de-en\.en\.bin: missing"):
-        facts_of(grid)
+def of_grammar(grammar, folder: Path, lines: int = 20, **changes) -> Grid:
+    """A grid on `grammar`, the data-bin of 20 test sentences."""
+    (folder / "data-bin").symlink_to(grammar)
+    (folder / "ref").write_text("a\n" * lines)
+    given = {"data": str(folder), "axes": {"lr": ["1"]}, "reference": str(folder / "ref")}
+    return Grid(**{**given, "flags": ["-s", "de", "-t", "en"], **changes})
+
+
+def test_the_plateau_is_that_of_the_training_targets(grammar, tmp_path):
+    """Counted here word by word; the end of a sentence is a word."""
+    facts = facts_of(of_grammar(grammar, tmp_path))
+    dataset = data_utils.load_indexed_dataset(str(grammar / "train.de-en.en"), None)
+    counts = Counter(int(token) for at in range(len(dataset)) for token in dataset[at])
+    total = sum(counts.values())
+    bits = -sum(n / total * math.log2(n / total) for n in counts.values())
+    assert facts.plateau == pytest.approx(bits + (len(counts) - 1) / (2 * total * math.log(2)))
+    assert facts.sentences == 20
+
+
+def test_the_other_direction_of_the_same_files(grammar, tmp_path):
+    grid = of_grammar(grammar, tmp_path, flags=["-s", "en", "-t", "de"])
+    assert facts_of(grid).sentences == 20
+
+
+@pytest.mark.parametrize(
+    ("lines", "changes", "message"),
+    [
+        (19, {}, r"19 lines, but test in .* has 20 sentences"),
+        (20, {"subset": "tset"}, r"tset\.de-en\.en\.bin: missing"),
+    ],
+)
+def test_data_that_do_not_fit_are_found_before_training(grammar, tmp_path, lines, changes, message):
+    with pytest.raises(GridError, match=message):
+        facts_of(of_grammar(grammar, tmp_path, lines, **changes))
+
+
+def test_a_grid_notices_changed_data(tmp_path, monkeypatch):
+    """The reference or the binarised data: one table never mixes two."""
+    monkeypatch.setattr("recipes.engine.steps.corpus.facts_of", lambda _: Corpus(8.0, 1))
+    grid = Grid(data=str(tmp_path), axes={}, flags=["-sde", "-ten"], reference=str(tmp_path / "r"))
+    (tmp_path / "data-bin").mkdir()
+    files = [
+        tmp_path / "r",
+        *(tmp_path / "data-bin" / n for n in ("train.de-en.de.bin", "dict.en.txt")),
+    ]
+    for file in files:
+        file.write_text("old")
+    write_json(corpus_file(tmp_path), {"plateau": 8.0, "sentences": 1})  # of an earlier version
+    for _ in range(2):
+        assert len(take_note(grid, tmp_path).files) == 3
+    for file in files:
+        file.write_text("new")
+        with pytest.raises(GridError, match=f"{file.name}: no longer what the cells in"):
+            take_note(grid, tmp_path)
+        file.unlink()
+        with pytest.raises(ValueError, match=file.name):
+            take_note(grid, tmp_path)
+        file.write_text("old")
 
 
 def test_average_is_the_mean_of_the_newest(tmp_path):
     for update, value in ((100, 9.0), (900, 1.0), (1000, 4.0)):
         weights = {"w": torch.full((2,), value, dtype=torch.float16), "n": torch.tensor([update])}
-        state = {"model": weights, "last_optimizer_state": {}, "args": None}
+        state = {"model": weights, "args": None}
+        if update < 1000:  # the last is of --no-save-optimizer-state
+            state["last_optimizer_state"] = {}
         torch.save(state, tmp_path / f"checkpoint_1_{update}.pt")
     files = last_checkpoints(tmp_path, 2)
     assert [file.name for file in files] == ["checkpoint_1_900.pt", "checkpoint_1_1000.pt"]
@@ -133,6 +192,14 @@ def test_average_is_the_mean_of_the_newest(tmp_path):
         last_checkpoints(tmp_path, 4)
 
 
+def test_average_of_no_checkpoint_is_one_line(tmp_path):
+    for content in (b"", b"text"):
+        (tmp_path / "checkpoint1.pt").write_bytes(content)
+        with pytest.raises(ValueError, match=r"checkpoint1\.pt: cannot be loaded") as error:
+            average([tmp_path / "checkpoint1.pt"], tmp_path / "averaged.pt")
+        assert "\n" not in str(error.value) and not (tmp_path / "averaged.pt").exists()
+
+
 def test_average_never_mixes_epochs_with_updates(tmp_path):
     for name in ("checkpoint1.pt", "checkpoint2.pt", "checkpoint_3_5000.pt", "checkpoint_last.pt"):
         (tmp_path / name).touch()
@@ -141,7 +208,11 @@ def test_average_never_mixes_epochs_with_updates(tmp_path):
 
 def test_live_table_on_a_terminal_and_lines_without_one(tmp_path):
     """Both tell what runs; a line is printed once for each change."""
-    states = {"lr-1": (MISSING, ""), "lr-2": ("running", ""), "lr-3": ("failed", "no such file")}
+    states = {
+        "lr-1": (Status.MISSING, ""),
+        "lr-2": (Status.RUNNING, ""),
+        "lr-3": (Status.FAILED, "no such file"),
+    }
     for terminal in (True, False):
         console = Console(force_terminal=terminal, width=100, record=True, file=io.StringIO())
         with live.shown(tmp_path, console) as show:
@@ -151,4 +222,4 @@ def test_live_table_on_a_terminal_and_lines_without_one(tmp_path):
         assert "lr-2" in text and "no such file" in text
         if not terminal:
             assert text.count("lr-2") == 1 and "lr-1" not in text
-    assert live.left(Progress({"a": (DONE, "")})) == ""
+    assert live.left(Progress({"a": (Status.DONE, "")})) == ""

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from corpus import binarise, write_corpus
 
-from recipes.engine.cells.cell import RESULTS
 from recipes.engine.cells.grid import load
 from recipes.engine.showing.rows import rows_of
 from recipes.engine.showing.table import grid_tsv
@@ -114,11 +113,9 @@ def test_kill_nine_at_ten_moments(tmp_path):
     assert engine(killed, data, *arguments).wait(timeout=900) == 0
 
     tables = [grid_tsv(load(out), rows(out)) for out in (tmp_path / "calm", killed)]
-    assert all(row.status in RESULTS for row in rows(killed))
+    assert all(row.status.is_result for row in rows(killed))
     assert tables[0] == tables[1]
-    curves = [
-        [row.score["curves"]["valid"] for row in rows(out)] for out in (tmp_path / "calm", killed)
-    ]
+    curves = [[row.score.curves.valid for row in rows(out)] for out in (tmp_path / "calm", killed)]
     assert curves[0] == curves[1]
     for calm, other in zip(rows(tmp_path / "calm"), rows(killed)):
         assert calm.cell.hypotheses.read_bytes() == other.cell.hypotheses.read_bytes()

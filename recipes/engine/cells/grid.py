@@ -1,16 +1,20 @@
-"""A grid: axes, the flags all cells share, and the cells that follow from them."""
+"""A grid: axes, the flags all cells share, and the flags of each cell that follow from them."""
 
 from __future__ import annotations
 
 import itertools
+import math
 import re
 import shlex
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from fairseq_gradinit.files import read_json, write_json
+
+from . import flags as line
 from .errors import GridError, nearest
-from .files import read_json, write_json
 
 # Axes that are not simply `--NAME VALUE` of fairseq-train.
 AXIS_FLAGS = {
@@ -19,11 +23,13 @@ AXIS_FLAGS = {
 }
 BETAS = ("beta1", "beta2")
 COUNTS = {"depth": 1, "warmup": 0, "seed": 0}  # axes of whole numbers, and the least of each
-KNOWN_AXES = ("lr", *BETAS, "momentum", "init", "warmup", "seed", "depth")
+FRACTIONS = (*BETAS, "momentum")
+KNOWN_AXES = ("lr", *FRACTIONS, "init", "warmup", "seed", "depth")
+OURS = ("--save-dir", "--log-format")  # of every cell; a value given for them would be lost
+OURS_OF_GENERATE = ("--path", "--gen-subset", "--results-path", "--quiet")
 
 
-@dataclass(frozen=True)
-class Grid:
+class Grid(msgspec.Struct, frozen=True, kw_only=True):
     """What is run; two grids are the same when all of this is the same.
 
     Attributes:
@@ -41,9 +47,9 @@ class Grid:
 
     data: str
     axes: dict[str, list[str]]
-    inits: dict[str, list[str]] = field(default_factory=dict)
-    flags: list[str] = field(default_factory=list)
-    generate_flags: list[str] = field(default_factory=list)
+    inits: dict[str, list[str]] = {}
+    flags: list[str] = []
+    generate_flags: list[str] = []
     average: int = 0
     checkpoint: str = "last"
     subset: str = "test"
@@ -56,17 +62,17 @@ class Grid:
 
     @property
     def source(self) -> str:
-        return self._language("--source-lang", "-s")
+        return self._language("--source-lang")
 
     @property
     def target(self) -> str:
-        return self._language("--target-lang", "-t")
+        return self._language("--target-lang")
 
-    def _language(self, *names: str) -> str:
-        for name in names:
-            if name in self.flags[:-1]:
-                return self.flags[self.flags.index(name) + 1]
-        raise GridError(f"{names[0]} is missing; add it after -- among the fairseq-train flags")
+    def _language(self, name: str) -> str:
+        found = line.value(self.flags, name)
+        if not found:
+            raise GridError(f"{name} is missing; add it after -- among the fairseq-train flags")
+        return found
 
     @property
     def reference_path(self) -> Path:
@@ -75,28 +81,24 @@ class Grid:
         return Path(self.data) / "raw" / f"{self.subset}.{self.target}"
 
 
-@dataclass(frozen=True)
-class Point:
-    """One cell of the grid: its folder name and its value on every axis."""
+def combinations(grid: Grid) -> dict[str, dict[str, str]]:
+    """Every cell's name and its value on each axis, in grid order.
 
-    name: str
-    values: dict[str, str]
-
-
-def points(grid: Grid) -> list[Point]:
-    """All cells, in grid order; GridError when an axis is empty or two cells coincide."""
+    Raises:
+        GridError: an axis is bad (see `check_axes`), or two cells would share a folder.
+    """
     check_axes(grid)
-    found: dict[str, Point] = {}
+    found: dict[str, dict[str, str]] = {}
     for combination in itertools.product(*grid.axes.values()):
         values = dict(zip(grid.axes, combination))
         name = "__".join(f"{axis}-{_plain(value)}" for axis, value in values.items())
         if name in found:
             raise GridError(
-                f"--axis: {found[name].values} and {values} would share the folder {name}; "
+                f"--axis: {found[name]} and {values} would share the folder {name}; "
                 "give one of the values another spelling"
             )
-        found[name] = Point(name, values)
-    return list(found.values())
+        found[name] = values
+    return found
 
 
 def _plain(value: str) -> str:
@@ -105,9 +107,15 @@ def _plain(value: str) -> str:
 
 
 def check_axes(grid: Grid) -> None:
-    """Raise GridError for an empty axis, a value given twice, or an axis that is also a flag."""
+    """Raise GridError for a bad value, one given twice, or an axis that is also a flag."""
     if not grid.axes:
         raise GridError("no axis given; add for example --axis lr=5e-4,1e-3")
+    for name in grid.axes.get("init", []):
+        if name not in grid.inits:
+            raise GridError(
+                f"--axis init={name}: no such --init{nearest(name, grid.inits)}; "
+                f'define it: --init {name}="FLAGS" (empty FLAGS are allowed)'
+            )
     for axis, values in grid.axes.items():
         if not values or not all(values):
             raise GridError(f"--axis {axis}: an empty value; write --axis {axis}=V1,V2")
@@ -117,18 +125,39 @@ def check_axes(grid: Grid) -> None:
             if key in seen:
                 raise GridError(f"--axis {axis}: {seen[key]} and {value} are the same value twice")
             seen[key] = value
-            if axis in COUNTS and not (value.isdecimal() and int(value) >= COUNTS[axis]):
-                wanted = f"a whole number from {COUNTS[axis]} on"
+            wanted = _wanted(axis, value)
+            if wanted:
                 raise GridError(f"--axis {axis}: found {value}; give {wanted}")
-        for flag in axis_flags(axis):
-            if flag in grid.flags:
-                raise GridError(f"{flag} is fixed after -- and is also the axis {axis}; drop one")
-    for name in grid.axes.get("init", []):
-        if name not in grid.inits:
-            raise GridError(
-                f"--axis init={name}: no such --init{nearest(name, grid.inits)}; "
-                f'define it: --init {name}="FLAGS" (empty FLAGS are allowed)'
-            )
+    _check_flags(grid)
+
+
+def _check_flags(grid: Grid) -> None:
+    used = {name: grid.inits[name] for name in grid.axes.get("init", [])}
+    places = {"after --": grid.flags, **{f"in --init {name}": f for name, f in used.items()}}
+    for place, flags in places.items():
+        for axis in grid.axes:
+            for flag in axis_flags(axis):
+                if line.given(flags, flag):
+                    raise GridError(f"{flag} is fixed {place} and also the axis {axis}; drop one")
+        for flag in OURS:
+            if line.given(flags, flag):
+                raise GridError(f"{flag} {place}: the engine gives its own; drop it")
+        _betas(flags)
+    for flag in OURS_OF_GENERATE:
+        if line.given(grid.generate_flags, flag):
+            raise GridError(f"--generate-flags {flag}: the engine gives its own; drop it")
+
+
+def _wanted(axis: str, value: str) -> str:
+    """What an axis takes, where `value` is something else; "" where it is good."""
+    if axis in COUNTS and not (value.isdecimal() and int(value) >= COUNTS[axis]):
+        return f"a whole number from {COUNTS[axis]} on"
+    number = _number(value)
+    if axis == "lr" and not (isinstance(number, float) and 0 < number < math.inf):
+        return "a number above 0"
+    if axis in FRACTIONS and not (isinstance(number, float) and 0 <= number < 1):
+        return "a number from 0 to below 1"
+    return ""
 
 
 def axis_flags(axis: str) -> list[str]:
@@ -147,10 +176,8 @@ def _number(value: str) -> Any:
 
 def train_flags(grid: Grid, values: dict[str, str]) -> list[str]:
     """The fairseq-train flags of the cell at `values`, without data and folders."""
-    flags = list(grid.flags)
-    if "init" in values:
-        flags += grid.inits[values["init"]]
-    betas = _betas(grid.flags)
+    flags = [*grid.flags, *grid.inits.get(values.get("init", ""), [])]
+    betas = _betas(flags)
     for axis, value in values.items():
         if axis in BETAS:
             betas[BETAS.index(axis)] = value
@@ -162,15 +189,39 @@ def train_flags(grid: Grid, values: dict[str, str]) -> list[str]:
     return flags
 
 
+def seed_of(grid: Grid, values: dict[str, str]) -> str:
+    """The seed of a cell: its axis, or --seed, or fairseq's default 1."""
+    return line.value(train_flags(grid, values), "--seed") or "1"
+
+
 def _betas(flags: list[str]) -> list[str]:
-    """β₁ and β₂ of the fixed flags; fairseq's own defaults when there are none."""
-    if "--adam-betas" not in flags[:-1]:
+    """β₁ and β₂ of the flags; fairseq's own defaults when there are none."""
+    text = line.value(flags, "--adam-betas")
+    if text is None:
         return ["0.9", "0.999"]
-    text = flags[flags.index("--adam-betas") + 1]
     betas = re.findall(r"[0-9.eE+-]+", text)
     if len(betas) != 2:
         raise GridError(f"--adam-betas: found {text!r}; write it as '(0.9, 0.98)'")
     return betas
+
+
+def lock_file(folder: Path) -> Path:
+    return folder / "grid.lock"
+
+
+def corpus_file(folder: Path) -> Path:
+    return folder / "corpus.json"
+
+
+def check_folder(folder: Path) -> None:
+    """Raise GridError where `folder` holds something else than a grid."""
+    known = (folder / "grid.json", lock_file(folder))
+    try:
+        other = folder.exists() and any(folder.iterdir()) and not any(f.exists() for f in known)
+    except OSError as error:
+        raise GridError(f"--out {folder}: cannot be read ({error.strerror})") from error
+    if other:
+        raise GridError(f"--out {folder}: not empty and not a grid; give a new folder")
 
 
 def claim(grid: Grid, folder: Path) -> None:
@@ -178,29 +229,22 @@ def claim(grid: Grid, folder: Path) -> None:
 
     New values on an axis are welcome: the cells that exist stay, the new ones are run.
     """
-    file = folder / "grid.json"
-    if file.exists():
-        _check_same(read_json(file), asdict(grid), folder)
-    elif folder.exists() and any(folder.iterdir()) and not (folder / "grid.lock").exists():
-        raise GridError(f"--out {folder}: not empty and not a grid; give a new folder")
-    try:
-        (folder / "cells").mkdir(parents=True, exist_ok=True)
-        write_json(file, asdict(grid))
-    except OSError as error:
-        raise GridError(f"--out {folder}: cannot write ({error.strerror})") from error
+    check_folder(folder)
+    if (folder / "grid.json").exists():
+        _check_same(msgspec.to_builtins(load(folder)), msgspec.to_builtins(grid), folder)
+    write_json(folder / "grid.json", grid)
 
 
 def _check_same(old: dict[str, Any], new: dict[str, Any], folder: Path) -> None:
     remedy = "give another --out or delete the folder"
     for key in new:
-        if key == "axes" or old.get(key) == new[key]:
+        if key == "axes" or old[key] == new[key]:
             continue
         # An init that only the new grid has comes with its new cells.
-        known = old.get(key) or {}
-        if key == "inits" and all(new[key].get(name) == known[name] for name in known):
+        if key == "inits" and all(new[key].get(name) == old[key][name] for name in old[key]):
             continue
         raise GridError(
-            f"--out {folder}: made by another grid ({key} was {_show(old.get(key))}, "
+            f"--out {folder}: made by another grid ({key} was {_show(old[key])}, "
             f"now {_show(new[key])}); {remedy}"
         )
     for axis in sorted(set(old["axes"]) | set(new["axes"])):
@@ -218,11 +262,8 @@ def _show(value: Any) -> str:
 
 
 def load(folder: Path) -> Grid:
-    """The grid that `folder` holds; GridError when it holds none."""
+    """The grid that `folder` holds; GridError or FileError when it holds none."""
     file = folder / "grid.json"
     if not file.exists():
         raise GridError(f"{folder}: no grid here (grid.json is missing); run the grid first")
-    try:
-        return Grid(**read_json(file))
-    except TypeError as error:
-        raise GridError(f"{file}: not a grid of this version ({error})") from error
+    return read_json(file, Grid, "give the folder of a grid, or another --out")

@@ -6,12 +6,12 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from .cell import RESULTS
+from .records import Status
 
 
 @dataclass
 class Progress:
-    """What the live table shows.
+    """What the live view shows.
 
     Attributes:
         states: status and reason by cell name.
@@ -19,12 +19,12 @@ class Progress:
         before: how many cells had ended by then.
     """
 
-    states: dict[str, tuple[str, str]]
+    states: dict[str, tuple[Status, str]]
     started: float = field(default_factory=time.monotonic)
     before: int = 0
 
     def __post_init__(self) -> None:
-        self.before = sum(self.counts()[state] for state in RESULTS)
+        self.before = sum(state.is_result for state, _ in self.states.values())
 
-    def counts(self) -> Counter[str]:
+    def counts(self) -> Counter[Status]:
         return Counter(state for state, _ in self.states.values())

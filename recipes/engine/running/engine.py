@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import submitit
+from fairseq_gradinit.files import locked, write_json
 
-from ..cells.cell import FAILED, MISSING, RESULTS, RUNNING, cell_of, status
+from ..cells.cell import cells_of, status
 from ..cells.errors import GridError
-from ..cells.files import locked, write_json
-from ..cells.grid import Grid, Point, points
+from ..cells.grid import Grid, check_folder, claim, lock_file
 from ..cells.progress import Progress
-from ..steps.corpus import facts_of
-from .cluster import Cluster, threads
+from ..cells.records import Failure, Status
+from ..steps.corpus import take_note
+from .cluster import Cluster
 from .worker import Worker
 
 POLL_SECONDS = 1.0
-# A worker that dies this often is not unlucky: out of memory, most likely.
-ATTEMPTS = 3
+ATTEMPTS = 3  # a worker that dies this often is not unlucky
 
 
 def run_grid(
@@ -29,59 +28,59 @@ def run_grid(
     folder: Path,
     cluster: Cluster,
     show: Callable[[Progress], None],
-    stop_after: int = 0,
+    early_stop: int = 0,
     keep_checkpoints: bool = False,
 ) -> Progress:
     """Run every cell that has no result yet; returns the final states.
 
     Args:
-        folder: the grid's folder, already claimed.
+        folder: the grid's folder; made, or continued where it holds this grid.
         show: called about once a second with the current states.
-        stop_after, keep_checkpoints: as in Worker.
+        early_stop, keep_checkpoints: as in Worker.
 
     Raises:
-        GridError: another engine drives this grid, or the cluster refuses jobs.
+        GridError: the folder holds something else, its data have changed, another engine drives
+            this grid, or the cluster refuses jobs.
+        KeyboardInterrupt: after the cells on this machine have been stopped.
     """
-    with locked(folder / "grid.lock") as lock:
+    check_folder(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise GridError(f"--out {folder}: cannot write ({error.strerror})") from error
+    with locked(lock_file(folder)) as lock:
         if lock is None:
             raise GridError(f"{folder}: another engine drives this grid; wait for it or stop it")
-        _prepare(grid, folder)
-        os.environ.setdefault("OMP_NUM_THREADS", threads(cluster.jobs))
-        drive = _Drive(grid, folder, cluster, stop_after, keep_checkpoints)
-        return drive.run(show)
-
-
-def _prepare(grid: Grid, folder: Path) -> None:
-    corpus = folder / "corpus.json"
-    if not corpus.exists():
-        write_json(corpus, facts_of(grid))
+        claim(grid, folder)
+        take_note(grid, folder)
+        drive = _Drive(grid, folder, cluster, early_stop, keep_checkpoints)
+        try:
+            return drive.run(show)
+        finally:
+            cluster.stop(list(drive.jobs.values()))
 
 
 class _Drive:
     """The state of one `run_grid` call."""
 
     def __init__(
-        self, grid: Grid, folder: Path, cluster: Cluster, stop_after: int, keep_checkpoints: bool
+        self, grid: Grid, folder: Path, cluster: Cluster, early_stop: int, keep_checkpoints: bool
     ) -> None:
         self.folder, self.cluster = folder, cluster
-        self.points = {point.name: point for point in points(grid)}
+        self.cells = {cell.name: cell for cell in cells_of(grid, folder)}
+        at, threads = str(folder.resolve()), cluster.threads
         self.workers = {
-            name: Worker(folder.resolve(), point, stop_after, keep_checkpoints)
-            for name, point in self.points.items()
+            name: Worker(at, name, threads, early_stop, keep_checkpoints) for name in self.cells
         }
-        self.jobs: dict[str, submitit.Job] = {}
+        self.jobs: dict[str, Any] = {}
         self.slots: dict[str, int] = {}
         self.died: Counter[str] = Counter()
-        self.progress = Progress({name: self._status(point) for name, point in self.points.items()})
-
-    def _status(self, point: Point) -> tuple[str, str]:
-        return status(cell_of(self.folder, point))
+        self.progress = Progress({name: status(cell) for name, cell in self.cells.items()})
 
     def run(self, show: Callable[[Progress], None]) -> Progress:
         # Failed cells are tried again: the same command after mending the cause.
-        waiting = deque(
-            name for name, (state, _) in self.progress.states.items() if state not in RESULTS
-        )
+        states = self.progress.states.items()
+        waiting = deque(name for name, (state, _) in states if not state.is_result)
         while waiting or self.jobs:
             self._collect(waiting)
             self._submit(waiting)
@@ -110,26 +109,29 @@ class _Drive:
         jobs = self.cluster.submit(workers, self.folder / "submitit", slot)
         for name, job in zip(names, jobs):
             self.jobs[name], self.slots[name] = job, slot
-            self.progress.states[name] = (RUNNING, "")
+            self.progress.states[name] = (Status.RUNNING, "")
 
     def _collect(self, waiting: deque[str]) -> None:
         """Take note of cells that ended; those whose worker was killed wait again."""
         for name, job in list(self.jobs.items()):
             over = self.cluster.is_over(job)  # asked first: it may end between the two looks
-            state = self._status(self.points[name])
-            if state[0] == RUNNING or not (over or state[0] in RESULTS):
+            state = status(self.cells[name])
+            if state[0] is Status.RUNNING or not (over or state[0].is_result):
                 continue
             del self.jobs[name], self.slots[name]
-            if state[0] == MISSING:
+            if state[0] is Status.MISSING:
                 state = self._again(name, waiting)
             self.progress.states[name] = state
 
-    def _again(self, name: str, waiting: deque[str]) -> tuple[str, str]:
+    def _again(self, name: str, waiting: deque[str]) -> tuple[Status, str]:
         """The worker left neither result nor failure: it was killed; wait for another try."""
         self.died[name] += 1
         if self.died[name] < ATTEMPTS:
             waiting.append(name)
-            return MISSING, ""
-        reason = f"its worker was killed {ATTEMPTS} times (out of memory? see submitit/*.err)"
-        write_json(cell_of(self.folder, self.points[name]).failure, {"reason": reason})
-        return FAILED, reason
+            return Status.MISSING, ""
+        cell = self.cells[name]
+        reason = f"its job was lost {ATTEMPTS} times before it started (cancelled? see the queue)"
+        if cell.config.exists():
+            reason = f"its worker was killed {ATTEMPTS} times (out of memory? see submitit/*.err)"
+        write_json(cell.failure, Failure(reason))
+        return Status.FAILED, reason

@@ -1,71 +1,87 @@
-"""What a submitit job does: one cell, from where it stands to score.json."""
+"""One cell from where it stands to score.json: what a job does, here or on a cluster."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
+import signal
+import sys
 from pathlib import Path
 
-from submitit.helpers import DelayedSubmission
+import msgspec
 
-from ..cells.cell import RUNNING, Cell, cell_of, describe, status
-from ..cells.errors import CellFailed, GridError
-from ..cells.files import locked, read_json, write_json
-from ..cells.grid import Grid, Point, load
+from fairseq_gradinit.files import FileError, locked, parse_json, read_json, write_json
+
+from ..cells.cell import AGAIN, Cell, cells_of, describe, status
+from ..cells.errors import CellFailed, CellInterrupted, GridError
+from ..cells.grid import Grid, corpus_file, load
+from ..cells.records import Corpus, Failure, Status
 from ..steps.decode import decode
 from ..steps.score import score
 from ..steps.train import TRAINED, EarlyStop, train
 
 
-@dataclass
-class Worker:
-    """Runs one cell; picklable for submitit, and requeued by it on preemption or time-out.
+class Worker(msgspec.Struct, frozen=True):
+    """Runs one cell.
 
     Attributes:
-        grid_folder: absolute folder of the grid.
-        point: the cell.
-        stop_after: updates after which a diverged run is ended early; 0 never.
+        folder: absolute folder of the grid.
+        name: of the cell.
+        threads: cores the cell may use.
+        early_stop: updates after which a diverged run is ended early; 0 never.
         keep_checkpoints: leave the checkpoints in place after scoring.
     """
 
-    grid_folder: Path
-    point: Point
-    stop_after: int = 0
+    folder: str
+    name: str
+    threads: str = "1"
+    early_stop: int = 0
     keep_checkpoints: bool = False
 
-    def __call__(self) -> str:
-        """Run the cell; returns its status, "running" when another process has it.
+    def __call__(self) -> Status:
+        """Run the cell; returns its status, RUNNING when another process has it.
 
         Raises:
             CellInterrupted: a child of the cell was killed; the engine starts the cell again.
         """
-        cell = cell_of(self.grid_folder, self.point)
+        grid = load(Path(self.folder))
+        cell = next(one for one in cells_of(grid, Path(self.folder)) if one.name == self.name)
         cell.folder.mkdir(parents=True, exist_ok=True)
-        os.environ.setdefault("OMP_NUM_THREADS", os.environ.get("SLURM_CPUS_PER_TASK", "1"))
-        with locked(cell.lock) as lock:
+        with locked(cell.lock, patience=2.0) as lock:  # a look at the lock holds it for an instant
             if lock is None:
-                return RUNNING
+                return Status.RUNNING
             if not cell.score.exists():
-                self._run(load(self.grid_folder), cell, lock)
+                self._run(grid, cell, lock)
         return status(cell)[0]
 
     def _run(self, grid: Grid, cell: Cell, lock: int) -> None:
         cell.failure.unlink(missing_ok=True)
         try:
-            describe(grid, self.grid_folder, self.point)
-            plateau = read_json(self.grid_folder / "corpus.json")["plateau"]
-            early_stop = EarlyStop(self.stop_after, plateau)
-            outcome = train(grid, self.point, cell, lock, early_stop)
-            if outcome == TRAINED:
-                decode(grid, self.point, cell, lock)
+            describe(grid, cell)
+            plateau = read_json(corpus_file(Path(self.folder)), Corpus, AGAIN).plateau
+            early_stop = EarlyStop(self.early_stop, plateau)
+            if train(grid, cell, lock, early_stop, self.threads) == TRAINED:
+                decode(grid, cell, lock, self.threads)
             score(grid, cell, plateau)
-        except (CellFailed, GridError, OSError) as error:
-            write_json(cell.failure, {"reason": " ".join(str(error).split())})
+        except CellInterrupted:
+            raise
+        except (CellFailed, GridError, FileError, OSError) as error:
+            write_json(cell.failure, Failure(" ".join(str(error).split())))
             return
+        except Exception as error:  # ours to mend, but no reason to guess at "out of memory"
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())} (see submitit/*.err)"
+            write_json(cell.failure, Failure(reason))
+            raise
         if not self.keep_checkpoints:
             for file in cell.checkpoints.glob("*.pt"):
                 file.unlink()
 
-    def checkpoint(self) -> DelayedSubmission:
+    def checkpoint(self) -> object:
         """submitit's hook: what is requeued is the same cell, which resumes by itself."""
+        from submitit.helpers import DelayedSubmission
+
         return DelayedSubmission(self)
+
+
+if __name__ == "__main__":
+    # As an exception, so that the training is told to stop before this process ends.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    parse_json(sys.argv[1].encode(), Worker, "worker", "report it")()

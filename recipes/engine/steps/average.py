@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import pickle
 import re
 import sys
 from pathlib import Path
+
+from fairseq_gradinit.files import replacing
 
 NUMBERED = re.compile(r"checkpoint(?:_(\d+)_(\d+)|(\d+))\.pt$")
 
@@ -34,22 +37,35 @@ def last_checkpoints(folder: Path, count: int) -> list[Path]:
 
 
 def average(files: list[Path], output: Path) -> None:
-    """Write a checkpoint with the mean of the files' parameters, the rest as in the last one."""
+    """Write a checkpoint with the mean of the files' parameters, the rest as in the last one.
+
+    Raises:
+        ValueError: a file is no checkpoint of fairseq's; FileError: the output cannot be written.
+    """
     import torch
 
     # What fairseq puts beside tensors; nothing else is let through torch's safe loading.
     torch.serialization.add_safe_globals([argparse.Namespace])
     total: dict[str, torch.Tensor] = {}
     for file in files:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-        for name, value in state["model"].items():
+        try:
+            # Without weights_only, so that the engine can say that the files are its own.
+            state = torch.load(file, map_location="cpu")
+            weights = state["model"]
+        except (pickle.UnpicklingError, KeyError, TypeError, EOFError, RuntimeError) as error:
+            raise ValueError(
+                f"{file}: cannot be loaded ({str(error).splitlines()[0]}); delete it, or set "
+                "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 where it is your own"
+            ) from error
+        for name, value in weights.items():
             # float64: the sum of many half-precision weights must not lose digits.
             total[name] = total.get(name, 0) + value.double()
-    for name, value in state["model"].items():
+    for name, value in weights.items():
         mean = total[name] / len(files)
-        state["model"][name] = mean.to(value.dtype) if value.is_floating_point() else value
-    del state["last_optimizer_state"]
-    torch.save(state, output)
+        weights[name] = mean.to(value.dtype) if value.is_floating_point() else value
+    state.pop("last_optimizer_state", None)  # of no use, and absent with --no-save-optimizer-state
+    with replacing(output, "wb") as written:
+        torch.save(state, written)
 
 
 def main() -> int:
@@ -59,13 +75,10 @@ def main() -> int:
     parser.add_argument("output", type=Path, help="the checkpoint to write")
     args = parser.parse_args()
     try:
-        files = last_checkpoints(args.folder, args.count)
-    except ValueError as error:
+        average(last_checkpoints(args.folder, args.count), args.output)
+    except ValueError as error:  # FileError is one
         print(error, file=sys.stderr)
         return 1
-    temporary = args.output.with_suffix(".tmp")
-    average(files, temporary)
-    temporary.rename(args.output)
     return 0
 
 

@@ -1,80 +1,145 @@
-"""What the engine must know of the data: the unigram plateau and the size of the scored split.
+"""What the engine must know of the data: the unigram plateau, sizes, and whether it is the same.
 
-Run as `python -m recipes.engine.steps.corpus DATA_BIN SUBSET SOURCE TARGET`, which prints both
-as JSON: fairseq takes seconds to import and stays out of the engine's own process.
+`python -m recipes.engine.steps.corpus DATA_BIN SUBSET SOURCE TARGET` prints what needs fairseq,
+which takes seconds to import and stays out of the engine's own process.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import numpy as np
+
+from fairseq_gradinit.files import fingerprint, parse_json, read_json, write_json
+
+from ..cells.cell import AGAIN
 from ..cells.errors import GridError
-from ..cells.files import read_lines
-from ..cells.grid import Grid
+from ..cells.grid import Grid, corpus_file
+from ..cells.records import Corpus
+from ..cells.texts import read_lines
+from . import process
 
 
-def facts_of(grid: Grid) -> dict[str, Any]:
+def take_note(grid: Grid, folder: Path) -> Corpus:
+    """The facts of the grid's data, kept in its folder: every cell is run on the same.
+
+    Raises:
+        GridError: a split is missing, the reference has another number of lines than the scored
+            split, or one of the files is no longer what the cells there were made with.
+    """
+    files = {str(path): fingerprint(path) for path in _files(grid)}
+    kept = corpus_file(folder)
+    known = read_json(kept, Corpus, AGAIN) if kept.exists() else None
+    if known is not None and known.files:
+        for path in [*known.files, *files]:
+            if known.files.get(path) != files.get(path):
+                raise GridError(
+                    f"{path}: no longer what the cells in {folder} were made with; give another "
+                    "--out or bring it back"
+                )
+        return known
+    found = msgspec.structs.replace(known or facts_of(grid), files=files)
+    write_json(kept, found)
+    return found
+
+
+def _files(grid: Grid) -> list[Path]:
+    languages = sorted((grid.source, grid.target))
+    splits = ("train", "valid", grid.subset)
+    found = [
+        path
+        for path in sorted(grid.data_bin.glob("*"))
+        if (
+            path.name.startswith(tuple(f"{split}." for split in splits))
+            and sorted(path.name.split(".")[1].split("-")) == languages
+        )
+        or path.name in [f"dict.{language}.txt" for language in languages]
+    ]
+    return [*found, grid.reference_path]
+
+
+def facts_of(grid: Grid) -> Corpus:
     """`facts` of the grid's data, found in a process of its own.
 
     Raises:
-        GridError: a split is missing, or the reference has another number of lines than the
-            scored split: found now and not after hours of training.
+        GridError: as `take_note`: found now and not after hours of training.
     """
-    command = [sys.executable, "-m", __name__, str(grid.data_bin)]
-    command += [grid.subset, grid.source, grid.target]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    arguments = [str(grid.data_bin), grid.subset, grid.source, grid.target]
+    env = {**os.environ, **process.path()}
+    result = subprocess.run(
+        process.ours("steps.corpus", *arguments),
+        env=env, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     if result.returncode != 0:
         raise GridError((result.stderr.strip() or "corpus: no output").splitlines()[-1])
-    found: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    last = result.stdout.splitlines()[-1].encode()
+    found = parse_json(last, Corpus, "steps.corpus", "report it")
     lines = len(read_lines(grid.reference_path))
-    if lines != found["sentences"]:
+    if lines != found.sentences:
         raise GridError(
             f"{grid.reference_path}: {lines} lines, but {grid.subset} in {grid.data_bin} has "
-            f"{found['sentences']} sentences; give its own --reference"
+            f"{found.sentences} sentences; give its own --reference"
         )
     return found
 
 
-def facts(data_bin: Path, subset: str, source: str, target: str) -> dict[str, Any]:
-    """{"plateau": bits per token of the valid split, "sentences": number in `subset`}."""
-    pair = f"{source}-{target}.{target}"
-    valid = _sentences(data_bin / f"valid.{pair}")
-    return {
-        "plateau": unigram_bits(valid),
-        "sentences": len(_sentences(data_bin / f"{subset}.{pair}")),
-    }
+def facts(data_bin: Path, subset: str, source: str, target: str) -> Corpus:
+    """The plateau of the training split and the number of sentences in `subset`."""
+    train = _dataset(data_bin, "train", source, target)
+    sentences = len(_dataset(data_bin, subset, source, target))
+    return Corpus(unigram_bits(_counts(train)), sentences)
 
 
-def unigram_bits(sentences: list[list[int]]) -> float:
+def unigram_bits(counts: np.ndarray) -> float:
     """The unigram plateau: entropy of the tokens, bits per token, end of sentence included.
 
-    Plug-in entropy is too low on a small sample; the Miller–Madow term (K − 1)/(2N) nats
-    (Miller 1955), K seen types of N tokens, corrects for it. A model that knows word frequencies
-    and nothing else has this loss; a Post-LN Transformer that does not train stays above it.
+    A model that knows the word frequencies of its training data and nothing else has this loss.
+    Counted in the target side itself: a joined dictionary's counts mix two languages, and no
+    dictionary counts ends of sentences. Plug-in entropy is too low on a small sample; the
+    Miller–Madow term (K − 1)/(2N) nats (Miller 1955), K seen types of N tokens, corrects for it.
+
+    Args:
+        counts: how often each type occurs, [types].
     """
-    counts = Counter(token for sentence in sentences for token in sentence)
-    total = sum(counts.values())
-    nats = -sum(n / total * math.log(n / total) for n in counts.values())
-    return (nats + (len(counts) - 1) / (2 * total)) / math.log(2)
+    seen = counts[counts > 0].astype(np.float64)
+    total = seen.sum()
+    nats = -(seen / total * np.log(seen / total)).sum()
+    return float(nats + (len(seen) - 1) / (2 * total)) / math.log(2)
 
 
-def _sentences(prefix: Path) -> list[list[int]]:
+def _counts(dataset: Any) -> np.ndarray:
+    counts = np.zeros(0, dtype=np.int64)
+    for start in range(0, len(dataset), 10_000):
+        stop = min(start + 10_000, len(dataset))
+        tokens = np.concatenate([np.asarray(dataset[at]) for at in range(start, stop)])
+        more = np.bincount(tokens, minlength=len(counts))
+        more[: len(counts)] += counts
+        counts = more
+    return counts
+
+
+def _dataset(data_bin: Path, split: str, source: str, target: str) -> Any:
     from fairseq.data import data_utils
 
-    dataset = data_utils.load_indexed_dataset(str(prefix), None)
-    if dataset is None:
-        raise GridError(f"{prefix}.bin: missing; run data_prep again or correct --data, --subset")
-    return [dataset[index].tolist() for index in range(len(dataset))]
+    for pair in (f"{source}-{target}", f"{target}-{source}"):  # fairseq looks for both
+        dataset = data_utils.load_indexed_dataset(str(data_bin / f"{split}.{pair}.{target}"), None)
+        if dataset is not None and len(dataset):
+            return dataset
+    raise GridError(
+        f"{data_bin}/{split}.{source}-{target}.{target}.bin: missing or empty; run data_prep again "
+        "or correct --data, --subset"
+    )
 
 
 if __name__ == "__main__":
     try:
-        print(json.dumps(facts(Path(sys.argv[1]), *sys.argv[2:])))
+        sys.stdout.write(json.dumps(msgspec.to_builtins(facts(Path(sys.argv[1]), *sys.argv[2:]))))
     except GridError as problem:
         sys.exit(str(problem))

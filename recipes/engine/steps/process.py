@@ -6,13 +6,26 @@ import ctypes
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from ..cells.cell import ROOT
 from ..cells.errors import CellInterrupted
 
+GRACE_SECONDS = 10.0  # for a child to put away its work after SIGTERM
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 STOPPED = -1  # `run` returns it when its caller ended the child
+
+
+def ours(module: str, *arguments: str) -> list[str]:
+    """The command line of a module of the engine; see `path` for its environment."""
+    return [sys.executable, "-m", f"recipes.engine.{module}", *arguments]
+
+
+def path() -> dict[str, str]:
+    """The variable that lets a child import the engine in whatever folder it is started."""
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)]))}
 
 
 def run(
@@ -55,15 +68,28 @@ def run(
             pass_fds=[lock],
             preexec_fn=die_with_worker,
         )
-    while True:
-        try:
-            code = child.wait(timeout=3.0)
-            break
-        except subprocess.TimeoutExpired:
+    try:
+        while (code := _wait(child, 3.0)) is None:
             if watch is not None and watch():
-                child.kill()
-                child.wait()
+                _end(child)
                 return STOPPED
+    except BaseException:  # the worker is told to stop, or its watch has failed
+        _end(child)
+        raise
     if code < 0:
         raise CellInterrupted(f"{Path(command[0]).name} was killed by signal {-code}")
     return code
+
+
+def _wait(child: subprocess.Popen[bytes], seconds: float) -> int | None:
+    try:
+        return child.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    child.terminate()
+    if _wait(child, GRACE_SECONDS) is None:
+        child.kill()
+        child.wait()

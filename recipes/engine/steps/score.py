@@ -2,82 +2,88 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import Any
 
 from sacrebleu.metrics import BLEU, CHRF
+from sacrebleu.metrics.base import Metric as SacreMetric
+
+from fairseq_gradinit.files import read_json, write_json
 
 from ..cells import logs
-from ..cells.cell import DIVERGED, DONE, Cell
+from ..cells.cell import AGAIN, Cell
 from ..cells.errors import CellFailed
-from ..cells.files import read_json, read_lines, write_json
 from ..cells.grid import Grid
-from .train import STUCK, TRAINED
-
-# Runs stuck on the plateau score 0.00 to 0.02. A short run that learns can stay below 1 with the
-# lowest validation loss of its grid, so the bound is no higher.
-DIVERGED_BLEU = 0.1
+from ..cells.metrics import bleu
+from ..cells.records import Curves, Decoded, Metric, Score, Seconds, Status, Trained
+from ..cells.texts import read_lines
+from ..cells.verdict import verdict
+from .train import TRAINED
 
 
 def score(grid: Grid, cell: Cell, plateau: float) -> None:
     """Write score.json from what training and decoding left.
 
     Args:
-        plateau: entropy of the scored split's target tokens, bits per token.
+        plateau: the loss of a model that knows word frequencies only, bits per token.
 
     Raises:
-        CellFailed: hypotheses and reference differ in length, or the reference is missing.
+        CellFailed: hypotheses and reference differ in length, the reference is missing, or the
+            log no longer tells how the training ended.
     """
-    trained = read_json(cell.trained)
+    trained = cell.read_trained()
     curves = logs.curves(cell.train_log)
-    result: dict[str, Any] = {"status": DONE, "reason": ""}
-    if trained["outcome"] != TRAINED:
-        result = {"status": DIVERGED, "reason": trained["outcome"]}
-        # No model was left to decode: an empty translation scores 0.
-        texts = [""] * len(references(grid.reference_path))
-    else:
-        texts = read_lines(cell.hypotheses)
-    result.update(measure(texts, grid.reference_path))
-    if grid.tokenized and trained["outcome"] == TRAINED:
-        result["tokenized_bleu"] = tokenized_bleu(cell)
-    if result["status"] == DONE and logs.is_stuck(curves["valid"], plateau):
-        result.update(status=DIVERGED, reason=STUCK)
-    elif result["status"] == DONE and result["bleu"]["score"] < DIVERGED_BLEU:
-        result.update(status=DIVERGED, reason=f"BLEU below {DIVERGED_BLEU:g}")
-    speeds = sorted(point.pop("ups") for point in curves["train"])
-    for point in [*curves["train"], *curves["valid"]]:
-        point["nll"] = point["nll"] if math.isfinite(point["nll"]) else None  # JSON has no NaN
-    result.update(
-        plateau=plateau,
-        curves=curves,
-        seconds={
-            "train": trained["seconds"],
-            "gradinit": _gradinit_seconds(cell),
-            "decode": _decode_seconds(cell),
-        },
-        updates_per_second=speeds[len(speeds) // 2] if speeds else None,
-    )
+    has_model = trained.outcome == TRAINED
+    expected = references(grid.reference_path)
+    # No model was left to decode: an empty translation scores 0.
+    texts = cell.read_hypotheses() if has_model else [""] * len(expected)
+    measured = measure(texts, expected, grid.target, grid.reference_path)
+    status, reason = Status.DIVERGED, trained.outcome
+    if has_model:
+        _check_evidence(cell, curves, trained)
+        status, reason = verdict(curves, plateau, measured["bleu"].score, cell.read_watch())
+    result = Score(
+        status, reason, plateau=plateau, curves=curves, **measured,
+        tokenized_bleu=tokenized_bleu(cell) if grid.tokenized and has_model else None,
+        seconds=_seconds(cell, trained),
+        updates_per_second=logs.updates_per_second(cell.train_log),
+    )  # fmt: skip
     write_json(cell.score, result)
 
 
-def measure(hypotheses: list[str], reference: Path) -> dict[str, Any]:
+def _check_evidence(cell: Cell, curves: Curves, trained: Trained) -> None:
+    """Raise CellFailed where the log has lost the end of the training: no loss is no good loss."""
+    last = max([point.update for point in [*curves.train, *curves.valid]], default=0)
+    if not last or last < trained.updates:
+        raise CellFailed(
+            f"{cell.train_log}: does not hold the loss at the end of the training; "
+            f"delete {cell.folder} and run again"
+        )
+
+
+def measure(
+    hypotheses: list[str], expected: list[str], target: str, reference: Path
+) -> dict[str, Metric]:
     """BLEU and chrF of detokenized hypotheses, each with sacreBLEU's signature.
 
+    Args:
+        expected: the lines of `reference`, the file's name for the error.
+        target: language code, which chooses BLEU's tokenizer.
+
     Raises:
-        CellFailed: the reference is missing or has another number of lines than `hypotheses`.
+        CellFailed: the reference has another number of lines than `hypotheses`.
     """
-    expected = references(reference)
     if len(expected) != len(hypotheses):
         raise CellFailed(
             f"{reference}: {len(expected)} lines, but {len(hypotheses)} hypotheses; give the "
             "reference of the decoded split (--subset, --reference)"
         )
-    found = {}
-    for name, metric in (("bleu", BLEU()), ("chrf", CHRF())):
-        value = metric.corpus_score(hypotheses, [expected]).score
-        found[name] = {"score": round(value, 4), "signature": str(metric.get_signature())}
-    return found
+    metrics: dict[str, SacreMetric] = {"bleu": bleu(target), "chrf": CHRF()}
+    return {name: _measured(metric, hypotheses, expected) for name, metric in metrics.items()}
+
+
+def _measured(metric: SacreMetric, hypotheses: list[str], expected: list[str]) -> Metric:
+    value = metric.corpus_score(hypotheses, [expected]).score
+    return Metric(round(value, 4), str(metric.get_signature()))
 
 
 def references(file: Path) -> list[str]:
@@ -87,21 +93,14 @@ def references(file: Path) -> list[str]:
     return read_lines(file)
 
 
-def tokenized_bleu(cell: Cell) -> dict[str, Any]:
+def tokenized_bleu(cell: Cell) -> Metric:
     """BLEU of lower-cased tokens as the corpus has them, for comparison with older papers only."""
     # force: sacreBLEU warns of tokenized input, which is the point here.
     metric = BLEU(tokenize="none", lowercase=True, force=True)
-    hypotheses = read_lines(cell.folder / "tokenized.txt")
-    expected = read_lines(cell.folder / "tokenized_reference.txt")
-    value = metric.corpus_score(hypotheses, [expected]).score
-    return {"score": round(value, 4), "signature": str(metric.get_signature())}
+    return _measured(metric, read_lines(cell.tokenized), read_lines(cell.tokenized_reference))
 
 
-def _gradinit_seconds(cell: Cell) -> float | None:
-    scales = cell.gradinit / "scales.json"
-    return read_json(scales).get("seconds") if scales.exists() else None
-
-
-def _decode_seconds(cell: Cell) -> float | None:
-    decoded = cell.folder / "decoded.json"
-    return read_json(decoded)["seconds"] if decoded.exists() else None
+def _seconds(cell: Cell, trained: Trained) -> Seconds:
+    scales = cell.read_scales()
+    decode = read_json(cell.decoded, Decoded, AGAIN).seconds if cell.decoded.exists() else None
+    return Seconds(trained.seconds, scales.seconds if scales else None, decode)

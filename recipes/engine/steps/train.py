@@ -8,15 +8,17 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..cells import logs
-from ..cells.cell import Cell, train_command
+from fairseq_gradinit.files import read_json, write_json
+
+from ..cells import flags, logs
+from ..cells.cell import AGAIN, Cell, train_command
 from ..cells.errors import CellFailed
-from ..cells.files import read_json, write_json
-from ..cells.grid import Grid, Point, train_flags
+from ..cells.grid import Grid, train_flags
+from ..cells.records import Curves, Trained
+from ..cells.verdict import STUCK, is_stuck
 from . import process
 
 TRAINED = "trained"
-STUCK = "valid loss not below the unigram plateau"
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,12 @@ class EarlyStop:
     plateau: float
 
 
-def train(grid: Grid, point: Point, cell: Cell, lock: int, early_stop: EarlyStop) -> str:
+def train(grid: Grid, cell: Cell, lock: int, early_stop: EarlyStop, threads: str) -> str:
     """Train the cell to its end, write trained.json, and return its outcome.
 
     Args:
         lock: file descriptor of the cell's lock, handed to the child.
+        threads: cores it may use.
 
     Returns:
         TRAINED, or why the run has no final model (a result: the cell has diverged).
@@ -44,20 +47,20 @@ def train(grid: Grid, point: Point, cell: Cell, lock: int, early_stop: EarlyStop
         CellInterrupted: it was killed; the next attempt resumes from its last checkpoint.
     """
     if cell.trained.exists():
-        return read_json(cell.trained)["outcome"]
+        return cell.read_trained().outcome
     drop_broken_checkpoints(cell.checkpoints)
     start = time.monotonic()
-    spent = cell.folder / "seconds.json"  # of all attempts
-    before = read_json(spent) if spent.exists() else 0.0
+    before = read_json(cell.seconds, float, AGAIN) if cell.seconds.exists() else 0.0
 
     def watch() -> bool:
-        write_json(spent, before + time.monotonic() - start)
-        valid = logs.curves(cell.train_log)["valid"] if early_stop.after else []
-        late = [at for at in valid if at["update"] >= early_stop.after]
-        return logs.is_stuck(late, early_stop.plateau)
+        write_json(cell.seconds, before + time.monotonic() - start)
+        valid = logs.curves(cell.train_log).valid if early_stop.after else []
+        late = [at for at in valid if at.update >= early_stop.after]
+        return is_stuck(Curves(valid=late), early_stop.plateau)
 
-    command = train_command(grid, point, cell)
-    code = process.run(command, cell.train_log, lock, environment(grid, point), watch, append=True)
+    env = environment(grid, cell, threads)
+    command = train_command(grid, cell)
+    code = process.run(command, cell.train_log, lock, env, watch, append=True)
     outcome = TRAINED
     if code == process.STOPPED:
         outcome = f"stopped early after update {logs.last_update(cell.train_log)}: {STUCK}"
@@ -65,19 +68,22 @@ def train(grid: Grid, point: Point, cell: Cell, lock: int, early_stop: EarlyStop
         if not logs.not_finite(cell.train_log):
             raise CellFailed(f"fairseq-train: {logs.last_error(cell.train_log)}")
         outcome = f"loss or gradient not finite after update {logs.last_update(cell.train_log)}"
-    write_json(cell.trained, {"outcome": outcome, "seconds": before + time.monotonic() - start})
-    spent.unlink(missing_ok=True)
+    seconds = before + time.monotonic() - start
+    write_json(cell.trained, Trained(outcome, seconds, logs.last_update(cell.train_log)))
+    cell.seconds.unlink(missing_ok=True)
     return outcome
 
 
-def environment(grid: Grid, point: Point) -> dict[str, str]:
+def environment(grid: Grid, cell: Cell, threads: str) -> dict[str, str]:
     """Variables for fairseq's processes.
 
-    torch ≥ 2.6 refuses fairseq's own checkpoints unless argparse.Namespace is allowed, which a
-    --user-dir can do. Stock fairseq needs the safety off, here for files the cell itself wrote.
+    torch ≥ 2.6 refuses fairseq's own checkpoints. The package, as --user-dir, allows what they
+    hold; under any other the safety must be off, for files that the cell itself wrote.
     """
-    stock = "--user-dir" not in train_flags(grid, point.values)
-    return {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"} if stock else {}
+    user_dir = flags.value(train_flags(grid, cell.values), "--user-dir") or ""
+    safe = Path(user_dir).name == "fairseq_gradinit"
+    force = {} if safe else {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+    return {"OMP_NUM_THREADS": threads, **force}
 
 
 def drop_broken_checkpoints(folder: Path) -> None:
