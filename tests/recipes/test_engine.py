@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+from recipes.engine.showing.rows import rows_of
+from recipes.engine.showing.table import grid_tsv
 
 from recipes.engine.cells.cell import Cell, status
 from recipes.engine.cells.records import Status
-from recipes.engine.showing.rows import rows_of
-from recipes.engine.showing.table import grid_tsv
 
 
 def cell(grid, lr: str) -> Cell:

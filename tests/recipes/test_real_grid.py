@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 from corpus import binarise, write_corpus
-
-from recipes.engine.cells.grid import load
 from recipes.engine.showing.rows import rows_of
 from recipes.engine.showing.table import grid_tsv
+
+from recipes.engine.cells.grid import load
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow

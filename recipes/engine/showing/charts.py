@@ -6,6 +6,7 @@ where the choices stand at their first values and the legend is in the picture.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,19 @@ SIGNS: dict[Status, str] = {
     Status.MISSING: "–",
     Status.DONE: "",
 }
+
+LOOKS = {
+    "font": "system-ui, Helvetica, Arial, sans-serif",
+    "background": "white",
+    "axis": {
+        "labelFontSize": 11, "titleFontSize": 12, "titleFontWeight": "normal",
+        "gridColor": "#eeeeee", "domainColor": "#888888", "tickColor": "#888888",
+        "labelColor": "#333333", "titleColor": "#333333",
+    },
+    "view": {"stroke": "#d9d9d9"},
+    "title": {"fontSize": 13, "anchor": "start", "fontWeight": "bold", "color": "#222222"},
+    "legend": {"labelFontSize": 12, "labelLimit": 400, "symbolStrokeWidth": 3},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -142,33 +156,38 @@ def rounded(data: pd.DataFrame) -> pd.DataFrame:
     return data.assign(**{name: data[name].round(4) for name in numbers})
 
 
-def dressed(chart: Any) -> Any:
-    """The chart with the type and the lines that all have."""
-    return (
-        chart.configure(font="system-ui, Helvetica, Arial, sans-serif", background="white")
-        .configure_axis(
-            labelFontSize=11, titleFontSize=12, titleFontWeight="normal", gridColor="#eeeeee",
-            domainColor="#888888", tickColor="#888888", labelColor="#333333", titleColor="#333333",
-        )
-        .configure_view(stroke="#d9d9d9")
-        .configure_title(fontSize=13, anchor="start", fontWeight="bold", color="#222222")
-        .configure_legend(labelFontSize=12, labelLimit=400, symbolStrokeWidth=3)
-    )  # fmt: skip
+def dressed(chart: Any) -> dict[str, Any]:
+    """The Vega-Lite specification of a chart, with the type and the lines that all have."""
+    # Altair's own check of what these modules write takes most of a report's time.
+    found: dict[str, Any] = chart.to_dict(validate=False)
+    return {**found, "config": LOOKS}
 
 
 def specification(panel: alt.LayerChart) -> dict[str, Any]:
     """The Vega-Lite specification of one panel, for a page."""
-    found: dict[str, Any] = dressed(panel).to_dict()
-    found["autosize"] = {"type": "fit-x", "contains": "padding"}
-    return found
+    return {**dressed(panel), "autosize": {"type": "fit-x", "contains": "padding"}}
 
 
-def save(figure: Figure, folder: Path) -> None:
-    """Writes STEM.svg and STEM.png into `folder`, each whole or not at all. Raises: FileError."""
-    whole = alt.concat(*figure.panels, columns=figure.columns).resolve_scale(
+def save(figure: Figure, corpus: str, folder: Path) -> None:
+    """Writes STEM.svg and STEM.png into `folder`, each whole or not at all.
+
+    corpus: its name, which stands in the title, "" where it has none.
+
+    Raises:
+        FileError: a file cannot be written.
+    """
+    across = min(figure.columns, len(figure.panels))
+    title = alt.Title(
+        " – ".join(part for part in (figure.title, corpus) if part),
+        subtitle=textwrap.wrap(figure.caption, 62 * across),
+        subtitleColor="#5c5f66",
+        offset=14,
+        fontSize=15,
+    )
+    whole = alt.concat(*figure.panels, columns=figure.columns, title=title).resolve_scale(
         color="shared", shape="shared"
     )
-    specification = dressed(whole).to_dict()
+    specification = dressed(whole)
     write_text(folder / f"{figure.stem}.svg", vl_convert.vegalite_to_svg(specification))
     with replacing(folder / f"{figure.stem}.png", "wb") as file:
         file.write(vl_convert.vegalite_to_png(specification, scale=2))

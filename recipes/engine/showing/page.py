@@ -14,7 +14,7 @@ from ..cells.records import Config, Made
 from . import tables
 from .charts import BEST, Figure, specification, title_of
 from .colours import colours_of
-from .results import Results, coordinates, inits_of, signatures
+from .results import Results, coordinates, corpus_of, inits_of
 from .settings import settings_of
 from .significance import Comparison
 
@@ -47,6 +47,7 @@ def page(
     }
     return template.render(
         title=title,
+        corpus=corpus_of(grid),
         said=said,
         inits=colours_of(inits_of(grid)),
         settings=settings_of(grid),
@@ -57,7 +58,7 @@ def page(
         charts=_json(charts),
         summary=tables.summary(grid, results.groups),
         tables=tables.by_init(grid, results.groups) if coordinates(grid) else [],
-        note=tables.note(grid, signatures(results.frame)).replace("`", ""),
+        note=tables.note(grid, results.frame),
         tested=tables.differences(compared),
         tested_note=tables.DIFFERENCES_NOTE,
         how=_how(results),

@@ -14,7 +14,7 @@ from .charts import FILE, PAGE, Figure, Look, save
 from .curve_charts import curves
 from .grid_charts import heat_maps, trainability
 from .rate_charts import over_rate
-from .results import Results, best_of, coordinates, read, signatures
+from .results import Results, best_of, coordinates, corpus_of, read
 from .scale_charts import learned
 
 
@@ -46,15 +46,14 @@ def report(folder: Path, to: Path | None, console: Console) -> int:
     write_text(target / "table.md", _markdown(results, compared, said))
     cells = _learned(results)
     for figure in figures(results, cells, FILE):
-        save(figure, target)
+        save(figure, corpus_of(results.grid), target)
     drawn = figures(results, cells, PAGE)
     write_text(
         target / "report.html", page.page(name_of(folder), results, said, drawn, cells, compared)
     )
     console.print(tables.summary(results.grid, results.groups).terminal())
     console.print(" ".join(said), highlight=False, markup=False)
-    for signature in signatures(results.frame):
-        console.print(f"BLEU on {results.grid.subset}, sacreBLEU {signature}", highlight=False)
+    console.print(tables.measured_by(results.grid, results.frame), highlight=False, soft_wrap=True)
     console.print(f"report: {target / 'report.html'}", highlight=False, soft_wrap=True)
     return 0
 
@@ -98,7 +97,7 @@ def _markdown(results: Results, compared: list[significance.Comparison], said: l
     if coordinates(grid):
         for table in tables.by_init(grid, results.groups):
             parts += [f"### {table.title}", table.markdown()]
-    parts.append(tables.note(grid, signatures(results.frame)))
+    parts.append(tables.note(grid, results.frame))
     if tested:
         parts += ["### Differences", tested.markdown(), tables.DIFFERENCES_NOTE]
     return "\n\n".join(part.strip() for part in parts) + "\n"

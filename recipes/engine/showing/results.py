@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pandas as pd
+
+from fairseq_gradinit.files import FileError, read_json
 
 from ..cells.cell import Cell, cells_of, status
 from ..cells.grid import Grid, load
@@ -46,6 +49,23 @@ def read(folder: Path) -> Results:
     cells = cells_of(grid, folder)
     frame = frame_of(cells)
     return Results(grid, cells, frame, over_seeds(grid, frame))
+
+
+class Card(msgspec.Struct, frozen=True):
+    """The part of data_prep's card.json that is shown."""
+
+    corpus: str = ""
+    version: str = ""
+
+
+def corpus_of(grid: Grid) -> str:
+    """The name of the corpus and its version, as its data card has them; "" without a card."""
+    file = Path(grid.data) / "card.json"
+    try:
+        card = read_json(file, Card) if file.exists() else Card()
+    except FileError:
+        return ""  # a file of this name that is not ours: the numbers are no worse for it
+    return " ".join(part for part in (card.corpus, card.version) if part)
 
 
 def coordinates(grid: Grid) -> list[str]:

@@ -10,7 +10,16 @@ import rich.table
 
 from ..cells.grid import Grid
 from ..cells.records import Status
-from .results import at, best, best_of, coordinates, highest_rate, inits_of
+from .results import (
+    at,
+    best,
+    best_of,
+    coordinates,
+    corpus_of,
+    highest_rate,
+    inits_of,
+    signatures,
+)
 from .significance import SAMPLES, Comparison
 
 UNFINISHED = {Status.FAILED: "failed", Status.MISSING: "–", Status.RUNNING: "running"}
@@ -184,11 +193,17 @@ DIFFERENCES_NOTE = (
 )
 
 
-def note(grid: Grid, signatures: list[str]) -> str:
-    """What the numbers of `by_init` are."""
+def measured_by(grid: Grid, frame: pd.DataFrame) -> str:
+    """What BLEU is: of which text, and sacreBLEU's signature (several, had versions been mixed)."""
+    text = f"BLEU on {grid.subset}, sacreBLEU {', '.join(signatures(frame))}"
+    corpus = corpus_of(grid)
+    return f"{corpus}: {text}" if corpus else text
+
+
+def note(grid: Grid, frame: pd.DataFrame) -> str:
+    """What the numbers of the tables are."""
     return (
-        f"BLEU on {grid.subset}, sacreBLEU `{'`, `'.join(signatures)}`; ± is the sample standard "
-        "deviation over seeds. Bold: lowest validation loss of the init, the test set has no say. "
-        "Diverged: loss not finite, or not below the unigram plateau at the end (its BLEU in "
-        "parentheses)."
+        f"{measured_by(grid, frame)}; ± is the sample standard deviation over seeds. Bold: lowest "
+        "validation loss of the init; the test set has no say. Diverged: loss not finite, or not "
+        "below the unigram plateau at the end (its BLEU in parentheses)."
     )
