@@ -6,6 +6,7 @@ where the choices stand at their first values and the legend is in the picture.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,8 +25,8 @@ from .colours import colours_of
 BEST = "best"  # of a choice: what has the lowest validation loss
 TITLES = {
     "lr": "learning rate",
-    "beta1": "Adam's β₁",
-    "beta2": "Adam's β₂",
+    "beta1": "Adam's β1",
+    "beta2": "Adam's β2",
     "momentum": "SGD's momentum",
     "warmup": "warmup (updates)",
     "depth": "layers a side",
@@ -90,6 +91,7 @@ class Figure:
         title, caption: what it shows; the caption says also what is not in the picture.
         panels: the charts, in reading order.
         columns: panels side by side in a file.
+        shared: whether a colour means the same in all panels, and one legend does.
     """
 
     stem: str
@@ -97,6 +99,7 @@ class Figure:
     caption: str
     panels: list[alt.LayerChart]
     columns: int
+    shared: bool = True
 
 
 def title_of(axis: str) -> str:
@@ -107,9 +110,9 @@ def title_of(axis: str) -> str:
 def colour(inits: list[str], look: Look) -> alt.Color:
     """The inits' colours, the same in every chart."""
     found = colours_of(inits)
-    legend = alt.Legend(orient="top", title=None, symbolType="stroke") if look.legend else None
+    named = alt.Legend(orient="top", title=None, symbolType="stroke", symbolOpacity=1)
     scale = alt.Scale(domain=list(found), range=list(found.values()))
-    return alt.Color("init:N", scale=scale, legend=legend)
+    return alt.Color("init:N", scale=scale, legend=named if look.legend else None)
 
 
 def shape(marks: Iterable[str]) -> alt.Shape:
@@ -184,10 +187,15 @@ def save(figure: Figure, corpus: str, folder: Path) -> None:
         offset=14,
         fontSize=15,
     )
-    whole = alt.concat(*figure.panels, columns=figure.columns, title=title).resolve_scale(
-        color="shared", shape="shared"
-    )
+    whole = alt.concat(*figure.panels, columns=figure.columns, title=title)
+    meaning: Any = "shared" if figure.shared else "independent"
+    whole = whole.resolve_scale(color=meaning, shape=meaning)
     specification = dressed(whole)
-    write_text(folder / f"{figure.stem}.svg", vl_convert.vegalite_to_svg(specification))
+    drawn: str = vl_convert.vegalite_to_svg(specification)
+    # Vega counts the gradients of a process; the same chart is to be the same file.
+    names = list(dict.fromkeys(re.findall(r'id="(gradient_\d+)"', drawn)))
+    for number, name in enumerate(names):
+        drawn = re.sub(rf"\b{name}\b", f"colours_{number}", drawn)
+    write_text(folder / f"{figure.stem}.svg", drawn)
     with replacing(folder / f"{figure.stem}.png", "wb") as file:
         file.write(vl_convert.vegalite_to_png(specification, scale=2))

@@ -45,6 +45,7 @@ def curves(
         )
         for value, mine in points.groupby("x", sort=False)
     ]  # fmt: skip
+    others = "Of the other axes, what " + ("is chosen above." if look.hover else "is best.")
     caption = (
         "A line a run; dotted: the unigram plateau, which a model reaches that knows how frequent "
         "words are and nothing else. "
@@ -52,7 +53,7 @@ def curves(
            if above else "")
         + (f"{lost} runs have validations whose loss was not finite: their lines lack these "
            "points. " if lost else "")
-        + ("Of the other axes, what is chosen above. " if settings_of(grid) else "")
+        + (others if settings_of(grid) else "")
     )  # fmt: skip
     return Figure("curves", "Validation loss over updates", caption.strip(), panels, 3)
 

@@ -33,9 +33,10 @@ def over_rate(grid: Grid, groups: pd.DataFrame, plateau: float, look: Look) -> F
     gone = int(groups["valid_nll"].isna().sum() - (~groups["complete"]).sum())
     axes = coordinates(grid)
     others = " and ".join(title_of(axis) for axis in axes[1:])
+    another = "; choose another above" if look.hover else ""
     caption = (
         "Mean over seeds; bands and bars: ± the sample standard deviation over them. "
-        + (f"Each point at the {others} with the lowest validation loss; choose another above. "
+        + (f"Each point has the {others} of the lowest validation loss{another}. "
            if settings_of(grid) else "")
         + (f"Losses above {top:.1f} bits, of diverged runs, are drawn at the edge (▲ value). "
            if (data["valid_nll"] > top).any() else "")

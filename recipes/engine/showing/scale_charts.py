@@ -31,13 +31,14 @@ def learned(cell: str, scales: pd.DataFrame, iterations: pd.DataFrame, look: Loo
     ]
     if not iterations.empty:
         panels.append(_objective(iterations, cell, look))
+    shown = "Cell first shown" if look.hover else "Cell"
     caption = (
         "Scale 1 leaves a matrix as it was initialised (grey line). Solid: the matrix ends its "
-        f"residual branch, which Post-LN wants small. Cell first shown: {cell}. Of a long search "
-        "every k-th iteration is drawn."
+        f"residual branch, which Post-LN wants small. {shown}: {cell}. Of a long search every "
+        "k-th iteration is drawn."
         + (f" {lost} scales of 0 have no place on a logarithmic axis." if lost else "")
     )
-    return Figure("scales", "What GradInit learned", caption, panels, 3)
+    return Figure("scales", "What GradInit learned", caption, panels, 3, shared=False)
 
 
 def _scales(side: str, data: pd.DataFrame, cell: str, look: Look) -> alt.LayerChart:

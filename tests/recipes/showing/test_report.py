@@ -44,6 +44,16 @@ def test_page_table_and_pictures_name_the_corpus_and_escape_it(written):
     assert "Dogs &lt;b&gt;" in (target / "bleu.svg").read_text(encoding="utf-8")
 
 
+def test_a_picture_holds_its_legend_and_its_lines(written):
+    target, _ = written
+    scales = (target / "scales.svg").read_text(encoding="utf-8")
+    assert scales.count(">self_attn.out_proj<") == 2 and ">one step on<" in scales
+    lines = re.findall(r'class="mark-line[^"]*"[^>]*>(.*?)</g>', scales, re.DOTALL)
+    assert sum(part.count("<path") for part in lines) == 2 * 4 + 2, "4 matrices a side, 2 losses"
+    bleu = (target / "bleu.svg").read_text(encoding="utf-8")
+    assert ">none<" in bleu and ">gradinit<" in bleu and "above</text>" not in bleu
+
+
 def test_the_finding_comes_first_and_the_path_is_printed(written, two_axes_folder):
     target, printed = written
     first = (target / "table.md").read_text(encoding="utf-8").splitlines()[0]
