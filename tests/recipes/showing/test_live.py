@@ -89,7 +89,7 @@ def test_broken_iterations_do_not_end_the_run(grid_of, tmp_path):
 
 
 def score(speed: float, gradinit: float | None, decode: float) -> Score:
-    seconds = Seconds(train=1.0, gradinit=gradinit, decode=decode)
+    seconds = Seconds(train=800 / speed + (gradinit or 0.0), gradinit=gradinit, decode=decode)
     bleu = Metric(21.5, "nrefs:1")
     return Score(DONE[0], "", bleu, bleu, 8.0, Curves(), seconds, speed)
 
@@ -108,6 +108,17 @@ def test_what_is_left_is_counted_in_updates(grid_of, tmp_path):
     # It falls with every update, also while no cell ends.
     later = {a.name: Phase("update 400 of 800", 400, 800, 4.0)}
     assert eta.seconds(states, later) == pytest.approx(400 / 4 + 800 / 4)
+
+
+def test_the_speed_that_is_seen_counts_more_than_the_one_logged(grid_of, tmp_path):
+    """What is logged leaves validation and saving out."""
+    grid, now = grid_of(), [0.0]
+    a, b = folder_cells(grid, tmp_path)
+    eta = Eta(grid, [a, b], clock=lambda: now[0])
+    states = {a.name: RUNNING, b.name: MISSING}
+    assert eta.seconds(states, {a.name: Phase("", 100, 800, 4.0)}) == pytest.approx(1500 / 4)
+    now[0] = 100.0
+    assert eta.seconds(states, {a.name: Phase("", 300, 800, 4.0)}) == pytest.approx(1300 / 2)
 
 
 def test_an_init_brings_its_own_speed_and_the_seconds_beside_its_updates(grid_of, tmp_path):
