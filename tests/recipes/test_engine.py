@@ -20,8 +20,7 @@ from recipes.engine.cells.grid import lock_file
 from recipes.engine.cells.records import Status
 from recipes.engine.running.cluster import Cluster
 from recipes.engine.running.engine import run_grid
-from recipes.engine.showing.rows import rows_of
-from recipes.engine.showing.table import grid_tsv
+from recipes.engine.showing import results, tables
 
 
 def cell(grid, lr: str) -> Cell:
@@ -91,8 +90,11 @@ def test_kill_nine_at_ten_moments_gives_the_undisturbed_table(stub_grid):
         engine.wait()
     states = grid.run(jobs=2)
     assert all(state in (Status.DONE, Status.DIVERGED) for state, _ in states.values())
-    tables = [grid_tsv(one.grid, rows_of(one.grid, one.folder)) for one in (calm, grid)]
-    assert tables[0] == tables[1]
+    texts = [
+        tables.grid_tsv(found.grid, found.frame)
+        for found in (results.read(one.folder) for one in (calm, grid))
+    ]
+    assert texts[0] == texts[1]
     for rate in ("0.1", "0.2", "0.3"):
         curves = [json.loads(cell(one, rate).score.read_text())["curves"] for one in (calm, grid)]
         assert curves[0] == curves[1]

@@ -1,8 +1,7 @@
-"""The small parts: files, locks, shares of the machine, the plateau, averaging, the live table."""
+"""The small parts: files, locks, shares of the machine, the plateau, averaging."""
 
 from __future__ import annotations
 
-import io
 import math
 import os
 from collections import Counter
@@ -12,18 +11,15 @@ import numpy as np
 import pytest
 import torch
 from fairseq.data import data_utils
-from rich.console import Console
 
 from fairseq_gradinit.files import FileError, write_json
 from recipes.engine.cells.cell import Cell, cells_of, status
 from recipes.engine.cells.errors import GridError
 from recipes.engine.cells.grid import Grid, claim, corpus_file
-from recipes.engine.cells.progress import Progress
 from recipes.engine.cells.records import Corpus, Status
 from recipes.engine.running.cluster import Cluster, share
 from recipes.engine.running.engine import run_grid
 from recipes.engine.running.worker import Worker
-from recipes.engine.showing import live
 from recipes.engine.steps.average import average, last_checkpoints
 from recipes.engine.steps.corpus import facts, facts_of, take_note, unigram_bits
 from recipes.engine.steps.decode import decode
@@ -191,25 +187,6 @@ def test_average_never_mixes_epochs_with_updates(tmp_path):
     for name in ("checkpoint1.pt", "checkpoint2.pt", "checkpoint_3_5000.pt", "checkpoint_last.pt"):
         (tmp_path / name).touch()
     assert [f.name for f in last_checkpoints(tmp_path, 2)] == ["checkpoint1.pt", "checkpoint2.pt"]
-
-
-def test_live_table_on_a_terminal_and_lines_without_one(tmp_path):
-    """Both tell what runs; a line is printed once for each change."""
-    states = {
-        "lr-1": (Status.MISSING, ""),
-        "lr-2": (Status.RUNNING, ""),
-        "lr-3": (Status.FAILED, "no such file"),
-    }
-    for terminal in (True, False):
-        console = Console(force_terminal=terminal, width=100, record=True, file=io.StringIO())
-        with live.shown(tmp_path, console) as show:
-            show(Progress(dict(states)))
-            show(Progress(dict(states)))
-        text = console.export_text()
-        assert "lr-2" in text and "no such file" in text
-        if not terminal:
-            assert text.count("lr-2") == 1 and "lr-1" not in text
-    assert live.left(Progress({"a": (Status.DONE, "")})) == ""
 
 
 @pytest.mark.parametrize("name", ["cell", "score", "trained", "failure"])

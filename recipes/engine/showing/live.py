@@ -1,4 +1,4 @@
-"""The live table on a terminal; one line per event where there is none."""
+"""The grid while it runs: a bar a cell on a terminal, a line a minute where there is none."""
 
 from __future__ import annotations
 
@@ -7,88 +7,137 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.table import Table
-from rich.text import Text
+import rich.progress
+from rich.console import Console
+from rich.markup import escape
 
-from ..cells import logs
-from ..cells.cell import Cell
+from ..cells.cell import Cell, cells_of
+from ..cells.grid import Grid, load
 from ..cells.progress import Progress
 from ..cells.records import Status
+from .eta import Eta
+from .phases import Phase, phase_of
 
-COLOURS = dict(zip(Status, ("blue", "cyan", "cyan", "magenta", "bold red", "yellow", "dim")))
-RECENT = 8  # finished cells shown below the running ones
+BARS = 20  # running cells that have a bar of their own; Slurm may run hundreds
+EVERY = 60.0  # seconds between two lines without a terminal
 
 
 @contextlib.contextmanager
 def shown(folder: Path, console: Console) -> Iterator[Callable[[Progress], None]]:
-    """Yield the function the engine calls with its states."""
+    """Yields the function that the engine calls with its states, about once a second."""
     if not console.is_terminal:
-        yield _Lines(folder, console)
+        yield Lines(folder, console)
         return
-    with Live(console=console, refresh_per_second=1) as live:
-        yield lambda progress: live.update(Group(*_screen(folder, progress)))
+    columns = (
+        rich.progress.TextColumn("{task.description}"),
+        rich.progress.BarColumn(bar_width=30),
+        rich.progress.TextColumn("{task.fields[phase]}"),
+    )
+    with rich.progress.Progress(*columns, console=console, refresh_per_second=2) as bars:
+        yield Bars(folder, bars)
 
 
-class _Lines:
-    """Prints a line when a cell's state changes."""
+class _View:
+    """What both views read of the grid, from its folder at the first call."""
 
     def __init__(self, folder: Path, console: Console) -> None:
         self.folder, self.console = folder, console
-        self.last: dict[str, str] = {}
+        self.known: dict[str, Status] = {}
+        self.grid: Grid | None = None
+        self.cells: dict[str, Cell] = {}
+
+    def look(self, progress: Progress) -> tuple[dict[str, Phase], str]:
+        """The phases of the running cells, and the grid's state in a line.
+
+        Cells whose state has changed since the last look are told in a line each.
+        """
+        if self.grid is None:
+            self.grid = load(self.folder)
+            self.cells = {cell.name: cell for cell in cells_of(self.grid, self.folder)}
+            self.eta = Eta(self.grid, list(self.cells.values()))
+        states = progress.states
+        over = sum(state.is_result or state is Status.FAILED for state, _ in states.values())
+        for name, (state, reason) in states.items():
+            if self.known and self.known.get(name) != state and state is not Status.MISSING:
+                self.tell(f"[{over}/{len(states)}] {name}: {self._outcome(name, state, reason)}")
+        self.known = {name: state for name, (state, _) in states.items()}
+        running = [name for name, (state, _) in states.items() if state is Status.RUNNING]
+        phases = {name: phase_of(self.grid, self.cells[name]) for name in running}
+        counts = progress.counts()
+        parts = [f"{over} of {len(states)} cells over"]
+        parts += [
+            f"{counts[state]} {state}" for state in Status if state.is_result and counts[state]
+        ]
+        parts += [f"{counts[Status.FAILED]} failed"] if counts[Status.FAILED] else []
+        seconds = self.eta.seconds(states, phases) if over < len(states) else None
+        parts += [f"about {duration(seconds)} left"] if seconds is not None else []
+        return phases, ", ".join(parts)
+
+    def tell(self, text: str) -> None:
+        """A line that stays, with the time of day."""
+        self.console.print(
+            f"{time.strftime('%H:%M:%S')} {text}", highlight=False, markup=False, soft_wrap=True
+        )
+
+    def _outcome(self, name: str, state: Status, reason: str) -> str:
+        score = self.cells[name].read_score() if state.is_result else None
+        bleu = f"BLEU {score.bleu.score:.2f}" if score else ""
+        return " ".join(part for part in (str(state), bleu, reason) if part)
+
+
+class Lines(_View):
+    """Prints a line when a cell starts or ends, and where all are once a minute.
+
+    clock: seconds, as time.monotonic tells them.
+    """
+
+    def __init__(
+        self, folder: Path, console: Console, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__(folder, console)
+        self.clock, self.next = clock, -1.0
 
     def __call__(self, progress: Progress) -> None:
-        for name, (state, reason) in progress.states.items():
-            known = self.last.get(name, state if state.is_result or state is Status.MISSING else "")
-            if known != state:
-                result = bleu(Cell(self.folder / "cells" / name, {})) if state.is_result else ""
-                text = " ".join(part for part in (result, reason) if part)
-                over = sum(_is_over(kind) for kind, _ in progress.states.values())
-                where = f"[{over}/{len(progress.states)}]"
-                self.console.print(
-                    f"{time.strftime('%H:%M:%S')} {where} {name}: {state} {text}".rstrip(),
-                    highlight=False, markup=False, soft_wrap=True,
-                )  # fmt: skip
-            self.last[name] = state
+        phases, line = self.look(progress)
+        if self.clock() >= self.next:
+            at = [f"{name}: {phase.name}" for name, phase in list(phases.items())[:BARS]]
+            self.tell("; ".join([line, *at]))
+            self.next = self.clock() + EVERY
 
 
-def bleu(cell: Cell) -> str:
-    score = cell.read_score()
-    return f"BLEU {score.bleu.score:.2f}" if score else ""
+class Bars(_View):
+    """A bar for the grid's cells and one for each that runs, with its phase."""
+
+    def __init__(self, folder: Path, bars: rich.progress.Progress) -> None:
+        super().__init__(folder, bars.console)
+        self.bars = bars
+        self.all = bars.add_task(escape(folder.name), total=None, phase="")
+        self.tasks: dict[str, rich.progress.TaskID] = {}
+
+    def __call__(self, progress: Progress) -> None:
+        phases, line = self.look(progress)
+        total = len(progress.states)
+        # A cell's share counts as its updates are made, so that the bar moves before one ends.
+        ended = sum(s.is_result or s is Status.FAILED for s, _ in progress.states.values())
+        shares = [p.update / p.updates for p in phases.values() if p.updates]
+        self.bars.update(self.all, total=total, completed=ended + sum(shares), phase=line)
+        for name in set(self.tasks) - set(phases):
+            self.bars.remove_task(self.tasks.pop(name))
+        for name, phase in phases.items():
+            if name not in self.tasks and len(self.tasks) < BARS:
+                self.tasks[name] = self.bars.add_task(escape(name), total=None, phase="")
+            if name in self.tasks:
+                self.bars.update(
+                    self.tasks[name],
+                    total=phase.updates,
+                    completed=phase.update,
+                    phase=escape(phase.name),
+                )
 
 
-def _is_over(state: Status) -> bool:
-    return state.is_result or state is Status.FAILED
-
-
-def _screen(folder: Path, progress: Progress) -> list[Table | Text]:
-    counts = progress.counts()
-    line = Text(f"{folder}  ")
-    for state in Status:
-        line.append(f"{counts[state]} {state}  ", style=COLOURS[state])
-    line.append(left(progress))
-    table = Table("cell", "status", "at", box=None, padding=(0, 1))
-    running = [name for name, (state, _) in progress.states.items() if state is Status.RUNNING]
-    over = [name for name, (state, _) in progress.states.items() if _is_over(state)]
-    for name in [*running, *over[-RECENT:]]:
-        state, reason = progress.states[name]
-        cell = Cell(folder / "cells" / name, {})
-        at = f"update {logs.last_update(cell.train_log)}"
-        if state.is_result:
-            at = f"{bleu(cell)} {reason}"
-        elif state is Status.FAILED:
-            at = reason
-        table.add_row(name, Text(state, style=COLOURS[state]), Text(at, overflow="ellipsis"))
-    return [line, table]
-
-
-def left(progress: Progress) -> str:
-    """Minutes to go, from the cells that ended since the start; "" before the first."""
-    counts = progress.counts()
-    to_go = counts[Status.RUNNING] + counts[Status.MISSING]
-    ended = len(progress.states) - to_go - progress.before
-    if not ended or not to_go:
-        return ""
-    minutes = (time.monotonic() - progress.started) / ended * to_go / 60
-    return f"about {minutes:.0f} min left"
+def duration(seconds: float) -> str:
+    """Such as "40 s", "12 min" or "3 h 20 min"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

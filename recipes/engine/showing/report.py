@@ -1,112 +1,103 @@
-"""The report: tables, figures and one page with all of them."""
+"""The report of a grid: page, tables and pictures, and a sentence that says what came out."""
 
 from __future__ import annotations
 
-import shlex
-from dataclasses import dataclass
 from pathlib import Path
 
-from matplotlib.figure import Figure
 from rich.console import Console
 
 from fairseq_gradinit.files import write_text
 
 from ..cells.errors import GridError
-from ..cells.grid import Grid, load
-from . import figures, html, significance, table
-from .rows import Row, best, groups_of, rows_of
-from .scales import has_scales, scales_figure
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure of the report: file name without suffix, caption, the figure itself."""
-
-    stem: str
-    caption: str
-    figure: Figure
+from . import details, findings, page, significance, tables
+from .charts import FILE, PAGE, Figure, Look, save
+from .curve_charts import curves
+from .grid_charts import heat_maps, trainability
+from .rate_charts import over_rate
+from .results import Results, best_of, coordinates, corpus_of, read
+from .scale_charts import learned
 
 
 def report(folder: Path, to: Path | None, console: Console) -> int:
-    """Write grid.tsv, timings.tsv, table.md, the figures and report.html; returns the exit code."""
-    grid = load(folder)
-    rows = rows_of(grid, folder)
-    if not any(row.status.is_result for row in rows):
+    """Writes the report and prints what came out; returns the exit code.
+
+    Args:
+        folder: of the grid, which may still be running.
+        to: where report.html, table.md, grid.tsv, timings.tsv and each chart as SVG and PNG go
+            (default: FOLDER/report).
+
+    Raises:
+        GridError: there is no grid or no result yet, or a text that it was made of is gone.
+        FileError: a file is not what it should be, or cannot be written.
+    """
+    results = read(folder)
+    if not any(state.is_result for state in results.frame["status"]):
         raise GridError(f"{folder}: no cell has a result yet; run the grid first")
-    target = to or folder / "report"
     try:
-        target.mkdir(parents=True, exist_ok=True)
-        _write(grid, rows, folder, target)
+        compared = significance.compare(results)
     except FileNotFoundError as error:  # a relative --data, and another folder than the grid's
         raise GridError(
             f"{error.filename}: not found; report from the folder that the grid ran in"
         ) from error
-    except OSError as error:
-        raise GridError(f"--to {target}: cannot write ({error.strerror})") from error
-    console.print(table.terminal(grid, rows))
-    for signature in table.signatures(rows):
-        console.print(f"BLEU on {grid.subset}, sacreBLEU {signature}", highlight=False)
-    missing = sum(not row.status.is_result for row in rows)
-    if missing:
-        console.print(f"{missing} of {len(rows)} cells have no result yet", highlight=False)
+    said = findings.sentences(results, compared)
+    target = to or folder / "report"
+    write_text(target / "grid.tsv", tables.grid_tsv(results.grid, results.frame))
+    write_text(target / "timings.tsv", tables.timings_tsv(results.grid, results.frame))
+    write_text(target / "table.md", _markdown(results, compared, said))
+    cells = _learned(results)
+    for figure in figures(results, cells, FILE):
+        save(figure, corpus_of(results.grid), target)
+    drawn = figures(results, cells, PAGE)
+    write_text(
+        target / "report.html", page.page(name_of(folder), results, said, drawn, cells, compared)
+    )
+    console.print(tables.summary(results.grid, results.groups).terminal())
+    console.print(" ".join(said), highlight=False, markup=False)
+    console.print(tables.measured_by(results.grid, results.frame), highlight=False, soft_wrap=True)
     console.print(f"report: {target / 'report.html'}", highlight=False, soft_wrap=True)
     return 0
 
 
-def _write(grid: Grid, rows: list[Row], folder: Path, target: Path) -> None:
-    write_text(target / "grid.tsv", table.grid_tsv(grid, rows))
-    write_text(target / "timings.tsv", table.timings_tsv(grid, rows))
-    tables = table.markdown(grid, rows)
-    compared = significance.markdown(significance.compare(grid, rows))
-    write_text(
-        target / "table.md", tables + (f"\n### Differences\n\n{compared}" if compared else "")
-    )
-    drawn = []
-    for number, picture in enumerate(_pictures(grid, rows)):
-        figures.save(picture.figure, target / picture.stem)
-        drawn.append(html.figure(target / f"{picture.stem}.svg", number, picture.caption))
-    sections = [
-        html.section("BLEU", html.from_markdown(tables), *drawn[:1]),
-        html.section("Differences between inits", html.from_markdown(compared)) if compared else "",
-        html.section("Figures", *drawn[1:]) if drawn[1:] else "",
-        html.section("How it was run", *_how(grid, rows)),
-    ]
-    write_text(target / "report.html", html.page(f"Grid {folder.resolve().name}", sections))
+def name_of(folder: Path) -> str:
+    """What the grid is called: recipes leave it in OUT/grid, where OUT has the name."""
+    folder = folder.resolve()
+    return folder.parent.name if folder.name == "grid" else folder.name
 
 
-def _pictures(grid: Grid, rows: list[Row]) -> list[Picture]:
+def figures(results: Results, cells: list[str], look: Look) -> list[Figure]:
+    """All figures that the grid has something for, in reading order.
+
+    cells: those that hold scales, the one to show first.
+    """
+    grid, groups = results.grid, results.groups
+    plateau = float(results.frame["plateau"].max())
+    scored = groups[groups["complete"]]
     found = [
-        Picture("bleu", "BLEU by learning rate and second axis; hatched: diverged; "
-                "framed: lowest validation loss.", figures.heat_maps(grid, rows)),
-        Picture("trainability", "Highest learning rate of the grid at which every seed trains.",
-                figures.trainability(grid, rows)),
-        Picture("curves", "Validation loss; a cross ends a diverged run.",
-                figures.learning_curves(grid, rows)),
-    ]  # fmt: skip
-    learned = [row for row in rows if has_scales(row.cell)]
-    if learned:
-        # The cell that a user of this grid would take: its init's lowest validation loss.
-        groups = [g for g in groups_of(grid, rows).values() if g.rows[0] in learned]
-        chosen = best(groups)
-        row = chosen.rows[0] if chosen else learned[0]
-        found.append(Picture("scales", f"What GradInit learned, cell {row.cell.name}.",
-                             scales_figure(row.cell)))  # fmt: skip
-    return [picture for picture in found if picture.figure is not None]
-
-
-def _how(grid: Grid, rows: list[Row]) -> list[str]:
-    configs = [config for row in rows if (config := row.cell.read_config())]
-    commits = sorted({config.commit for config in configs})
-    versions = sorted({f"{k} {v}" for config in configs for k, v in config.versions.items()})
-    inits = [f"{name}: {shlex.join(flags)}" for name, flags in grid.inits.items()]
-    lines = [
-        "axes: " + "; ".join(f"{axis} = {', '.join(v)}" for axis, v in grid.axes.items()),
-        *(f"init {text}" for text in inits),
-        f"fairseq-train {shlex.join(grid.flags)}",
-        f"fairseq-generate {shlex.join(grid.generate_flags)}",
-        f"decoded: {f'average of {grid.average}' if grid.average else grid.checkpoint} "
-        f"checkpoint{'s' if grid.average else ''}",
-        f"commits: {', '.join(commits)}",
-        ", ".join(versions),
+        None if scored.empty else over_rate(grid, scored, plateau, look),
+        curves(grid, groups, details.curves_of(results.cells), plateau, look),
+        heat_maps(grid, groups, look),
+        trainability(grid, groups, look),
     ]
-    return [html.pre("\n".join(lines))]
+    if cells:
+        iterations = details.iterations_of(results.cells)
+        found.append(learned(cells[0], details.scales_of(results.cells), iterations, look))
+    return [figure for figure in found if figure is not None]
+
+
+def _learned(results: Results) -> list[str]:
+    """The cells that hold scales; first the one a user would take: the best of its init."""
+    names = list(dict.fromkeys(details.scales_of(results.cells)["cell"]))
+    best = [one["cells"][0] for one in best_of(results.groups).values()]
+    return sorted(names, key=lambda name: name not in best)
+
+
+def _markdown(results: Results, compared: list[significance.Comparison], said: list[str]) -> str:
+    grid, tested = results.grid, tables.differences(compared)
+    parts = [" ".join(said), tables.summary(grid, results.groups).markdown()]
+    if coordinates(grid):
+        for table in tables.by_init(grid, results.groups):
+            parts += [f"### {table.title}", table.markdown()]
+    parts.append(tables.note(grid, results.frame))
+    if tested:
+        parts += ["### Differences", tested.markdown(), tables.DIFFERENCES_NOTE]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
