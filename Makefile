@@ -10,8 +10,9 @@ IN := $(VENV)/bin
 
 .PHONY: quickstart test test-slow lint bench clean install
 
+# exec: a signal to make reaches the recipe, which ends its trainings.
 quickstart: $(VENV)/installed
-	PYTHON=$(IN)/python recipes/quickstart.sh --out outputs/quickstart $(ARGS)
+	exec env PYTHON=$(IN)/python recipes/quickstart.sh --out outputs/quickstart $(ARGS)
 
 test: $(VENV)/installed
 	$(IN)/python -m pytest -m "not slow" $(ARGS)

@@ -1,40 +1,76 @@
-# Sourced by every recipe: data_prep's `options` and `die`, the engine, the repository as folder.
+# Sourced by every recipe: its options, the corpus, the engine, the repository as folder.
 
-GIVEN_THREADS="${OMP_NUM_THREADS:-}"
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-source "${ROOT}/data_prep/lib/common.sh"
-# data_prep fixes one thread a process; the engine shares the cores out over its jobs.
-[[ -n "${GIVEN_THREADS}" ]] || unset OMP_NUM_THREADS
+# The interpreter: the one named, the active environment's, what `make` installed, or the system's.
+if [[ -z "${PYTHON:-}" && -z "${VIRTUAL_ENV:-}" && -x "${ROOT}/.venv/bin/python" ]]; then
+  PYTHON="${ROOT}/.venv/bin/python"
+fi
+PYTHON="${PYTHON:-python3}"
+export PYTHONUTF8=1 PYTHONPATH="${ROOT}${PYTHONPATH:+:${PYTHONPATH}}"
 
-# Defaults of what every grid takes.
-DATA='' JOBS="$(env -u OMP_NUM_THREADS nproc)" CLUSTER=local GPUS=0 PARTITION='' MINUTES=1440 CPUS=1 EARLY_STOP=0
-GRID_OPTIONS="out data raw-dir jobs cluster gpus partition minutes cpus early-stop dry-run!"
-
-# recipe "$@": read the options, then work from the repository's root, where
-# --user-dir fairseq_gradinit is found; paths below it stay relative, so a grid can be moved.
-recipe() {
-  options "${GRID_OPTIONS}" "$@"
-  OUT="$(realpath -m --relative-base="${ROOT}" "${OUT}")"
-  DATA="$(realpath -m --relative-base="${ROOT}" "${DATA:-${OUT}/data}")"
-  [[ -z "${RAW_DIR}" ]] || RAW_DIR="$(realpath -m "${RAW_DIR}")"
-  cd "${ROOT}"
-}
-
-# prepare SCRIPT OPTION...: the corpus, unless it is there.
-prepare() {
-  [[ -z "${DRY_RUN}" && ! -e "${DATA}/provenance.json" ]] || return 0
-  bash "data_prep/$1" --out "${DATA}" ${RAW_DIR:+--raw-dir "${RAW_DIR}"} "${@:2}"
+die() {
+  echo "error: $*" >&2
+  exit 1
 }
 
 engine() { "${PYTHON}" -m recipes.engine "$@"; }
 
-# grid OPTION... -- FLAG...: run what is missing, then write the report.
-grid() {
+# recipe "OWN OPTIONS" "$@": read the options (see options.py), then work from the repository's
+# root, where --user-dir fairseq_gradinit is found; paths below it stay relative.
+recipe() {
+  local said
+  command -v "${PYTHON}" >/dev/null || die "PYTHON=${PYTHON}: not found; name an interpreter"
+  PYTHON="$(command -v "${PYTHON}")"
+  said="$("${PYTHON}" -m recipes.options "$0" "$@")" || exit
+  eval "${said}"
+  cd "${ROOT}"
+}
+
+# child COMMAND...: run it in a process group of its own; what ends the recipe ends that group.
+child() {
   local code=0
-  engine run --out "${OUT}/grid" --data "${DATA}" --jobs "${JOBS}" --cluster "${CLUSTER}" \
-    --gpus "${GPUS}" --partition "${PARTITION}" --minutes "${MINUTES}" --cpus "${CPUS}" \
-    --early-stop "${EARLY_STOP}" ${DRY_RUN:+--dry-run} "$@" || code=$?
+  set -m
+  "$@" &
+  CHILD=$!
+  set +m
+  trap 'kill -TERM -- "-${CHILD}"' TERM HUP INT
+  while kill -0 "${CHILD}" 2>/dev/null; do
+    code=0
+    wait "${CHILD}" || code=$?
+  done
+  trap - TERM HUP INT
+  return "${code}"
+}
+
+# prepare SCRIPT OPTION...: the corpus in OUT/data, which skips what is done; never in a given
+# --data. A folder that was begun with another --raw-dir begins anew; what was there is kept.
+prepare() {
+  [[ -n "${OWN_DATA}" ]] || return 0
+  OWN_DATA='' # once is enough
+  local home="${DATA%/data}" before='' kept
+  local noted="${home}/raw-dir.txt"
+  [[ ! -e "${noted}" ]] || before="$(<"${noted}")"
+  if [[ -e "${DATA}" && -n "${RAW_DIR}" && "${RAW_DIR}" != "${before}" ]]; then
+    kept="${home}/before-$(date +%Y%m%d-%H%M%S)"
+    mkdir "${kept}"
+    find "${home}" -mindepth 1 -maxdepth 1 ! -name 'before-*' -exec mv -t "${kept}" {} +
+    echo "${home}: was begun with ${before:-a download}; begins anew with ${RAW_DIR}, and keeps what was there in ${kept}"
+  fi
+  mkdir -p "${home}"
+  RAW_DIR="${RAW_DIR:-${before}}"
+  printf '%s' "${RAW_DIR}" >"${noted}"
+  child bash "data_prep/$1" --out "${DATA}" ${RAW_DIR:+--raw-dir "${RAW_DIR}"} "${@:2}"
+}
+
+# grid OPTION... -- FLAG...: check everything, prepare the corpus that the array CORPUS names, run
+# what is missing, then write the report.
+grid() {
+  local code=0 run=(engine run --out "${OUT}/grid" --data "${DATA}" "${PASSED[@]}")
+  [[ -z "${DRY_RUN}" ]] || { "${run[@]}" --dry-run "$@"; return; }
+  [[ -d "${DATA}/data-bin" ]] || "${run[@]}" --dry-run "$@" >/dev/null || return
+  prepare "${CORPUS[@]}" || return
+  child "${run[@]}" "$@" || code=$?
   # One cell that failed is no reason to withhold the others' results.
-  [[ -n "${DRY_RUN}" || "${code}" -gt 1 ]] || engine report "${OUT}/grid" --to "${OUT}/report"
+  [[ "${code}" -gt 1 ]] || engine report "${OUT}/grid" --to "${OUT}/report" || return
   return "${code}"
 }

@@ -15,22 +15,21 @@
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-INIT=gradinit UPDATES=800 LR=4e-3
-GRID_OPTIONS="out data raw-dir init updates lr"
-recipe "$@"
+recipe "init=gradinit|none|warmup updates=800 lr=4e-3" "$@"
+[[ "${UPDATES}" =~ ^[1-9][0-9]*$ ]] || die "--updates ${UPDATES}: give a whole number above 0"
+[[ "${LR}" =~ ^[0-9.]+(e-?[0-9]+)?$ ]] || die "--lr ${LR}: give a number above 0"
 prepare multi30k_de_en.sh
 
 case "${INIT}" in
 none) start=() ;;
 gradinit) start=(--gradinit) ;;
 warmup) start=(--warmup-updates 300) ;;
-*) die "--init ${INIT}: not known; write none, gradinit or warmup" ;;
 esac
 run="${OUT}/${INIT}"
 mkdir -p "${run}"
 
 # --user-dir also lets torch 2.6 and later load fairseq's checkpoints.
-"${PYTHON}" -m fairseq_cli.train "${DATA}/data-bin" --user-dir fairseq_gradinit \
+child "${PYTHON}" -m fairseq_cli.train "${DATA}/data-bin" --user-dir fairseq_gradinit \
   --task translation --source-lang de --target-lang en \
   --arch transformer --encoder-layers 6 --decoder-layers 6 --share-all-embeddings \
   --encoder-embed-dim 64 --encoder-ffn-embed-dim 128 --encoder-attention-heads 2 \
@@ -42,9 +41,9 @@ mkdir -p "${run}"
   --save-interval-updates 50 --keep-interval-updates 3 --no-epoch-checkpoints \
   --validate-interval-updates 200 --save-dir "${run}/checkpoints"
 
-"${PYTHON}" -m recipes.engine.average "${run}/checkpoints" 3 "${run}/averaged.pt"
+"${PYTHON}" -m recipes.engine.steps.average "${run}/checkpoints" 3 "${run}/averaged.pt"
 
-"${PYTHON}" -m fairseq_cli.generate "${DATA}/data-bin" --user-dir fairseq_gradinit \
+child "${PYTHON}" -m fairseq_cli.generate "${DATA}/data-bin" --user-dir fairseq_gradinit \
   --path "${run}/averaged.pt" --gen-subset test --beam 5 --remove-bpe sentencepiece \
   --max-tokens 4000 --max-len-a 1 --max-len-b 20 \
   --required-batch-size-multiple 1 >"${run}/generate.log" # 8 drops sentences at the end

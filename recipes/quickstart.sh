@@ -4,18 +4,20 @@
 #   recipes/quickstart.sh --out outputs/quickstart
 #
 #   --out DIR       where everything goes (run again to continue a stopped run)
-#   --raw-dir DIR   use local corpus files, no download (default: $GRADINIT_RAW_DIR)
-#   --jobs N        trainings at a time (default: the cores there are)
+#   --raw-dir DIR   use local corpus files, no download; another one begins anew
+#   --data DIR      use a data-bin made before; it is only read
+#   --jobs N        trainings at a time (default: the cores there are); --dry-run: print, run nothing
+#   --cluster C     local, slurm or debug; --gpus, --partition, --minutes, --cpus as the engine's
 #
 # A grid of three cells: the same 6+6-layer Post-LN model, data, seed and learning rate, trained
-# without warmup, without warmup but with GradInit, and with warmup. Ends with a table and a PNG.
+# without warmup, without warmup but with GradInit, and with warmup. Ends with a table and a report.
 # Time: 20 minutes on one busy core. One seed, Multi30k test: BLEU 0.0 none, 23.9 GradInit, 7.3 warmup,
 # nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0.
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-recipe "$@"
-prepare quickstart_de_en.sh
+recipe grid "$@"
+CORPUS=(quickstart_de_en.sh)
 
 model=(
   --task translation --source-lang de --target-lang en
@@ -37,11 +39,10 @@ saving=(
 generate=(--beam 5 --remove-bpe sentencepiece --max-tokens 4000 --max-len-a 1 --max-len-b 20)
 
 # The longest cell first, so that two cores end at about the same time.
-engine run --out "${OUT}/grid" --data "${DATA}" --jobs "${JOBS}" \
+grid \
   --axis init=gradinit,none,warmup \
   --init none="--warmup-updates 0" \
   --init gradinit="--warmup-updates 0 --user-dir fairseq_gradinit --gradinit" \
   --init warmup="--warmup-updates 300" \
   --generate-flags "${generate[*]}" \
-  ${DRY_RUN:+--dry-run} -- "${model[@]}" "${training[@]}" "${saving[@]}"
-[[ -n "${DRY_RUN}" ]] || engine overview "${OUT}/grid" --to "${OUT}/quickstart.png"
+  -- "${model[@]}" "${training[@]}" "${saving[@]}"

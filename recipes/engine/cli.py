@@ -1,4 +1,4 @@
-"""What the engine's commands do: run, status, overview, report."""
+"""What the engine's commands do: run, status, report."""
 
 from __future__ import annotations
 
@@ -10,82 +10,73 @@ from pathlib import Path
 
 from rich.console import Console
 
-from . import flags, live
-from .arguments import grid_of, parse
-from .cell import FAILED, RESULTS, cell_of, status, train_command
-from .engine import run_grid
-from .errors import CellInterrupted, GridError
-from .files import read_json
-from .grid import Grid, Point, claim, load, points
-from .launch import Cluster
+from fairseq_gradinit.files import FileError
+
+from .arguments import cluster_of, grid_of, parse
+from .cells.cell import Cell, cells_of, status, train_command
+from .cells.errors import CellInterrupted, GridError
+from .cells.grid import Grid, load
+from .cells.records import Status
+from .running.engine import run_grid
+from .showing import live
+from .steps.checks import check, check_inputs
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code. Bad input is one line on stderr."""
+    args = None
     try:
         args = parse(arguments)
         if args.command == "run":
             return _run(args)
         if args.command == "status":
             return _status(args.out)
-        # matplotlib takes seconds to import: only what draws does.
-        from . import report
+        # What draws takes seconds to import.
+        from .showing import report
 
-        draw = report.overview if args.command == "overview" else report.report
-        return draw(args.out, args.to, Console())
-    except (GridError, CellInterrupted, OSError) as error:
+        return report.report(args.out, args.to, Console())
+    except (GridError, FileError, CellInterrupted, OSError) as error:
         # An OSError here is the disk's: full, gone, read-only; its text names the file.
         print(f"recipes.engine: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nstopped; the same command continues", file=sys.stderr)
+        others = "; jobs on Slurm go on" if getattr(args, "kind", "") == "slurm" else ""
+        print(f"\nstopped; the same command continues{others}", file=sys.stderr)
         return 130
 
 
 def _run(args: argparse.Namespace) -> int:
     grid = grid_of(args)
-    cells = points(grid)
-    flags.check(grid, cells)
+    cells = cells_of(grid, args.out)
+    if not args.dry_run:
+        check_inputs(grid)
+    check(grid)
     if args.dry_run:
         return _dry_run(grid, cells, args)
-    _check_inputs(grid)
-    claim(grid, args.out)
-    cluster = Cluster(
-        args.cluster, args.jobs, args.gpus, args.partition, args.minutes, args.cpus, args.setup
-    )
+    chosen = {n: getattr(args, n) for n in ("early_stop", "keep_checkpoints") if hasattr(args, n)}
     with live.shown(args.out, Console()) as show:
-        progress = run_grid(grid, args.out, cluster, show, args.early_stop, args.keep_checkpoints)
-    failed = {name: reason for name, (state, reason) in progress.states.items() if state == FAILED}
+        progress = run_grid(grid, args.out, cluster_of(args), show, **chosen)
+    failed = {name: why for name, (state, why) in progress.states.items() if state is Status.FAILED}
     for name, reason in failed.items():
         print(f"recipes.engine: {name} failed: {reason}", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _check_inputs(grid: Grid) -> None:
-    """Raise GridError for data that every cell would trip over."""
-    dictionary = grid.data_bin / f"dict.{grid.target}.txt"
-    if not dictionary.exists():
-        raise GridError(f"--data {grid.data}: {dictionary} is missing; run data_prep first")
-    if not grid.reference_path.exists():
-        raise GridError(f"{grid.reference_path}: reference missing; give --reference FILE")
-
-
-def _dry_run(grid: Grid, cells: list[Point], args: argparse.Namespace) -> int:
+def _dry_run(grid: Grid, cells: list[Cell], args: argparse.Namespace) -> int:
     """Print every cell, its status and its command, and how long the missing ones may take."""
     seconds: dict[str, list[float]] = {}
     missing = []
-    for point in cells:
-        cell = cell_of(args.out, point)
-        state = status(cell)[0]
-        print(f"{point.name}: {state}\n  {shlex.join(train_command(grid, point, cell))}")
-        if state in RESULTS:
-            spent = read_json(cell.score)["seconds"]
-            total = (spent["train"] or 0) + (spent["decode"] or 0)
-            seconds.setdefault(point.values.get("init", ""), []).append(total)
+    for cell in cells:
+        state, _ = status(cell)
+        print(f"{cell.name}: {state}\n  {shlex.join(train_command(grid, cell))}")
+        score = cell.read_score()
+        if score is None:
+            missing.append(cell)
         else:
-            missing.append(point)
+            spent = (score.seconds.train or 0) + (score.seconds.decode or 0)
+            seconds.setdefault(cell.init, []).append(spent)
     known = [value for values in seconds.values() for value in values] or [args.cell_seconds]
-    total = sum(statistics.fmean(seconds.get(p.values.get("init", ""), known)) for p in missing)
+    total = sum(statistics.fmean(seconds.get(cell.init, known)) for cell in missing)
     text = f"about {total / args.jobs / 60:.0f} min with --jobs {args.jobs}"
     if not any(known):
         text = "time unknown: give --cell-seconds, or run a cell first"
@@ -94,7 +85,7 @@ def _dry_run(grid: Grid, cells: list[Point], args: argparse.Namespace) -> int:
 
 
 def _status(folder: Path) -> int:
-    for point in points(load(folder)):
-        state, reason = status(cell_of(folder, point))
-        print(f"{point.name}\t{state}\t{reason}".rstrip())
+    for cell in cells_of(load(folder), folder):
+        state, reason = status(cell)
+        print(f"{cell.name}\t{state}\t{reason}".rstrip())
     return 0

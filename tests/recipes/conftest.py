@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes.engine.grid import Grid, claim
+from recipes.engine.cells.grid import Grid, claim
 
 ROOT = Path(__file__).parents[2]
 STUB = Path(__file__).parent / "stub"
@@ -19,12 +19,13 @@ LINES = ["a man in a red shirt rides a bike", "two dogs run over the green grass
 DRIVE = """
 import json, sys
 from pathlib import Path
-from recipes.engine.engine import run_grid
-from recipes.engine.grid import load
-from recipes.engine.launch import Cluster
+from recipes.engine.running.engine import run_grid
+from recipes.engine.cells.grid import load
+from recipes.engine.running.cluster import Cluster
 folder = Path(sys.argv[1])
 progress = run_grid(
-    load(folder), folder, Cluster(**json.loads(sys.argv[2])), lambda _: None, int(sys.argv[3])
+    load(folder), folder, Cluster(**{"kind": "local", "jobs": 1, **json.loads(sys.argv[2])}),
+    lambda _: None, int(sys.argv[3]),
 )
 print(json.dumps(progress.states))
 """
@@ -37,11 +38,11 @@ class StubGrid:
     folder: Path
     grid: Grid
 
-    def start(self, stop_after: int = 0, **cluster: object) -> subprocess.Popen[str]:
-        """The engine on this grid, in a process of its own; `stop_after` as in Worker."""
+    def start(self, early_stop: int = 0, **cluster: object) -> subprocess.Popen[str]:
+        """The engine on this grid, in a process of its own; `early_stop` as in Worker."""
         paths = os.pathsep.join([str(STUB), str(ROOT)])
         return subprocess.Popen(
-            [sys.executable, "-c", DRIVE, str(self.folder), json.dumps(cluster), str(stop_after)],
+            [sys.executable, "-c", DRIVE, str(self.folder), json.dumps(cluster), str(early_stop)],
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
@@ -49,9 +50,9 @@ class StubGrid:
             start_new_session=True,
         )
 
-    def run(self, stop_after: int = 0, **cluster: object) -> dict[str, list[str]]:
+    def run(self, early_stop: int = 0, **cluster: object) -> dict[str, list[str]]:
         """Run the grid to its end: status and reason by cell name."""
-        out, _ = self.start(stop_after, **cluster).communicate(timeout=300)
+        out, _ = self.start(early_stop, **cluster).communicate(timeout=300)
         return json.loads(out.splitlines()[-1])
 
 

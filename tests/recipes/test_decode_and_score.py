@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from recipes.engine import logs
-from recipes.engine.cell import Cell
-from recipes.engine.decode import parse
-from recipes.engine.errors import CellFailed
-from recipes.engine.files import read_lines
-from recipes.engine.grid import Grid
-from recipes.engine.score import measure, score
+from recipes.engine.cells import logs
+from recipes.engine.cells.cell import Cell, status
+from recipes.engine.cells.errors import CellFailed
+from recipes.engine.cells.grid import Grid
+from recipes.engine.cells.metrics import bleu
+from recipes.engine.cells.records import Point, Status
+from recipes.engine.cells.texts import read_lines
+from recipes.engine.cells.verdict import is_stuck
+from recipes.engine.steps.decode import parse, refuse_subwords
+from recipes.engine.steps.score import measure, references, score
 
 STORED = Path(__file__).parent / "stored"
 
@@ -43,9 +46,9 @@ def test_reference_of_another_length(tmp_path):
     reference = tmp_path / "test.en"
     reference.write_text("a\nb\n")
     with pytest.raises(CellFailed, match=r"2 lines, but 3 hypotheses.*--reference"):
-        measure(["a", "b", "c"], reference)
+        measure(["a", "b", "c"], read_lines(reference), "en", reference)
     with pytest.raises(CellFailed, match="reference missing"):
-        measure(["a"], tmp_path / "none.en")
+        references(tmp_path / "none.en")
 
 
 def test_stored_hypotheses_score_as_recorded():
@@ -53,10 +56,11 @@ def test_stored_hypotheses_score_as_recorded():
     recorded = json.loads((STORED / "scores.json").read_text())
     for system, scores in recorded.items():
         hypotheses = read_lines(STORED / f"{system}.txt")
-        measured = measure(hypotheses, STORED / "reference.txt")
+        reference = STORED / "reference.txt"
+        measured = measure(hypotheses, read_lines(reference), "en", reference)
         for metric in ("bleu", "chrf"):
-            assert measured[metric]["score"] == scores[metric]["score"]
-            version = measured[metric]["signature"].rsplit("version:", 1)
+            assert measured[metric].score == scores[metric]["score"]
+            version = measured[metric].signature.rsplit("version:", 1)
             assert version[0] == scores[metric]["signature"].rsplit("version:", 1)[0]
 
 
@@ -72,8 +76,9 @@ def test_a_resumed_log_counts_no_update_twice(tmp_path):
         + 'x | INFO | valid | {"valid_num_updates": "100", "valid_loss": "nan"}\n'
     )
     curves = logs.curves(log)
-    assert [(p["update"], p["nll"]) for p in curves["train"]] == [(50, 9.0), (100, 7.0)]
-    assert logs.is_stuck(curves["valid"], 8.0)
+    assert curves.train == [Point(50, 9.0), Point(100, 7.0)]
+    assert curves.valid == [Point(100, None)] and is_stuck(curves, 8.0)
+    assert logs.updates_per_second(log) == 5.0
     assert logs.last_update(log) == 100
 
 
@@ -94,24 +99,93 @@ def test_diverged_and_failed_are_told_apart(tmp_path, text, diverged):
 
 
 @pytest.mark.parametrize(
-    ("nll", "words", "verdict"),
+    ("said", "reason"),
     [
-        ("5.4", "a man rides a bike", "done"),
-        ("8.1", "a man rides a bike", "diverged"),
-        ("nan", "a man rides a bike", "diverged"),
-        ("5.4", "x", "diverged"),
+        ("Traceback:\n  x\n_pickle.UnpicklingError: Weights only\nCheck the docs.\n", "_pickle."),
+        ("torch.OutOfMemoryError: CUDA\n\nfurther words\n", "torch.OutOfMemoryError: CUDA"),
+        ("  raise x\nRuntimeError\n", "RuntimeError at raise x"),
+        ("train.py: error: argument --foo: invalid\n", "train.py: error: argument --foo: invalid"),
+        ("killed\n", "killed"),
     ],
 )
-def test_verdict(tmp_path, nll, words, verdict):
-    """Diverged: the loss at the end not below the plateau of 8 bits, or BLEU about 0."""
-    reference = tmp_path / "test.en"
+def test_the_reason_is_the_line_that_names_the_error(said, reason):
+    assert logs.why(said).startswith(reason)
+
+
+@pytest.mark.parametrize("rest", ["null", "[]", "{}", '{"valid_num_updates": {}}', "[" * 9999])
+def test_log_lines_of_another_shape_are_no_points(tmp_path, rest):
+    log = tmp_path / "train.log"
+    log.write_text(f"x | valid | {rest}\nx | train_inner | {{{rest}}}\n")
+    assert logs.curves(log).last is None and logs.updates_per_second(log) is None
+
+
+def trained_cell(folder: Path, nll: str, words: str, updates: int = 9) -> tuple[Grid, Cell]:
+    """A cell after training and decoding; the reference is one sentence."""
+    reference = folder / "test.en"
     reference.write_text("a man rides a bike\n")
-    cell = Cell(tmp_path / "cell")
+    cell = Cell(folder / "cell", {})
     cell.folder.mkdir()
-    cell.trained.write_text('{"outcome": "trained", "seconds": 1}')
+    cell.trained.write_text(f'{{"outcome": "trained", "seconds": 1, "updates": {updates}}}')
     cell.hypotheses.write_text(f"{words}\n")
     cell.train_log.write_text(
         f'x | valid | {{"valid_num_updates": "9", "valid_nll_loss": "{nll}"}}\n'
     )
-    score(Grid(data="d", axes={}, reference=str(reference)), cell, plateau=8.0)
+    return Grid(data="d", axes={}, flags=["-ten"], reference=str(reference)), cell
+
+
+@pytest.mark.parametrize(
+    ("nll", "words", "worth", "verdict"),
+    [
+        ("5.4", "a man rides a bike", None, Status.DONE),
+        ("5.4", "a man rides a bike", 0.01, Status.DONE),
+        ("8.0", "a man rides a bike", None, Status.DIVERGED),
+        ("nan", "a man rides a bike", None, Status.DIVERGED),
+        ("7.9", "x", None, Status.UNDERTRAINED),
+        ("7.9", "x", 0.05, Status.UNDERTRAINED),
+        ("7.9", "x", 0.049, Status.BLIND),
+        ("8.1", "x", 0.01, Status.DIVERGED),
+    ],
+)
+def test_verdict(tmp_path, nll, words, worth, verdict):
+    """Diverged is a matter of the loss alone; the plateau is 8 bits."""
+    grid, cell = trained_cell(tmp_path, nll, words)
+    if worth is not None:
+        cell.gradinit.mkdir(parents=True)
+        lines = f'{{"update": 1, "source_worth": 2}}\n{{"update": 9, "source_worth": {worth}}}\n'
+        (cell.gradinit / "watch.jsonl").write_text(lines)
+    score(grid, cell, plateau=8.0)
     assert json.loads(cell.score.read_text(), parse_constant=pytest.fail)["status"] == verdict
+    assert status(cell)[0] is verdict and verdict.trains == (verdict is not Status.DIVERGED)
+
+
+@pytest.mark.parametrize("log", [None, "", "\0" * 99, "x | valid | null\n"])
+def test_without_evidence_a_cell_has_failed(tmp_path, log):
+    grid, cell = trained_cell(tmp_path, "5", "a man rides a bike")
+    cell.train_log.unlink() if log is None else cell.train_log.write_text(log)
+    with pytest.raises(CellFailed, match=r"train\.log: does not hold the loss at the end"):
+        score(grid, cell, plateau=8.0)
+
+
+def test_a_log_that_lost_its_end_is_no_evidence(tmp_path):
+    grid, cell = trained_cell(tmp_path, "5", "a man rides a bike", updates=10)
+    with pytest.raises(CellFailed, match="does not hold the loss at the end"):
+        score(grid, cell, plateau=8.0)
+
+
+@pytest.mark.parametrize(
+    ("target", "tokenizer"),
+    [("en", "13a"), ("zh", "zh"), ("zh_CN", "zh"), ("zho_Hans", "zh"), ("th", "char")],
+)
+def test_the_tokenizer_follows_the_target(target, tokenizer):
+    sentence = ["我们在红房子里读书。"]
+    metric = bleu(target)
+    assert metric.corpus_score(sentence, [sentence]).score == pytest.approx(100) or target == "en"
+    assert f"tok:{tokenizer}|" in str(metric.get_signature())
+
+
+def test_subwords_are_not_scored(tmp_path):
+    refuse_subwords(["a man ▁ x"], ["▁ is a character of this text"])
+    refuse_subwords(["me@@home.org"], ["a man"])
+    for text, flag in (("▁a ▁ma n", "--remove-bpe sentencepiece"), ("a m@@ an", "--remove-bpe ")):
+        with pytest.raises(CellFailed, match=f"still subwords.*add {flag}"):
+            refuse_subwords([text], ["a man"])

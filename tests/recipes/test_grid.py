@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from recipes.engine.arguments import grid_of, parse
-from recipes.engine.cell import Cell as CellFolder
-from recipes.engine.cell import describe, status, train_command
-from recipes.engine.errors import GridError
-from recipes.engine.grid import Grid, claim, load, points, train_flags
+from recipes.engine.cells import flags
+from recipes.engine.cells.cell import cells_of, describe, status, train_command
+from recipes.engine.cells.errors import GridError
+from recipes.engine.cells.grid import Grid, claim, combinations, load, seed_of, train_flags
+from recipes.engine.steps.checks import USER_DIR, check, lines_of, problems
 
 INITS = {"none": [], "gradinit": ["--gradinit"]}
 
@@ -21,8 +20,8 @@ def grid(**changes) -> Grid:
 
 
 def test_cells_are_the_product_of_the_axes_in_their_order():
-    cells = points(grid(axes={"lr": ["1e-3", "2e-3"], "init": ["none", "gradinit"]}, inits=INITS))
-    assert [cell.name for cell in cells] == [
+    axes = {"lr": ["1e-3", "2e-3"], "init": ["none", "gradinit"]}
+    assert list(combinations(grid(axes=axes, inits=INITS))) == [
         "lr-1e-3__init-none",
         "lr-1e-3__init-gradinit",
         "lr-2e-3__init-none",
@@ -47,9 +46,51 @@ def test_an_axis_becomes_its_flags(values, flags):
     assert train_flags(grid(inits=INITS, flags=[]), values) == flags
 
 
-def test_a_beta_axis_keeps_the_other_beta_of_the_fixed_flags():
-    one = grid(flags=["--adam-betas", "(0.8, 0.98)"])
-    assert train_flags(one, {"beta2": "0.5"})[-1] == "(0.8, 0.5)"
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--seed", "3"], "3"),
+        (["--seed=3"], "3"),
+        (["--seed=2", "--seed", "3"], "3"),
+        (["--seed", "2", "--seed=3"], "3"),
+        (["--seed", "-1"], "-1"),
+        (["--seed="], ""),
+        (["--seed", "--fp16"], ""),
+        (["--seed-x", "3", "--seeds=4"], None),
+        (["--", "--seed", "3"], None),
+    ],
+)
+def test_a_flag_is_read_as_argparse_reads_it(words, expected):
+    assert flags.value(words, "--seed") == expected
+
+
+@pytest.mark.parametrize("text", ["-s de", "-sde", "-s=de", "--source-lang=de", "-s en -s de"])
+def test_short_flags_and_aliases(text):
+    assert flags.value(text.split(), "--source-lang") == "de"
+
+
+@pytest.mark.parametrize("spelling", [["--adam-betas", "(0.8,0.98)"], ["--adam-betas=(0.8,0.98)"]])
+@pytest.mark.parametrize("place", ["flags", "init"])
+def test_a_beta_axis_keeps_the_other_beta_wherever_it_is_fixed(spelling, place):
+    one = grid(**({"flags": spelling} if place == "flags" else {"inits": {"mine": spelling}}))
+    assert train_flags(one, {"init": "mine", "beta2": "0.5"})[-1] == "(0.8, 0.5)"
+
+
+def test_both_spellings_are_refused_where_the_engine_gives_the_flag():
+    for words in (["--lr", "1"], ["--lr=1"]):
+        with pytest.raises(GridError, match="--lr is fixed after -- and also the axis lr; drop"):
+            combinations(grid(flags=words))
+    for words in (["--save-dir", "x"], ["--save-dir=x"]):
+        with pytest.raises(GridError, match="--save-dir after --: the engine gives its own"):
+            combinations(grid(flags=words))
+    with pytest.raises(GridError, match="--generate-flags --gen-subset: the engine gives"):
+        combinations(grid(generate_flags=["--gen-subset=valid"]))
+
+
+def test_languages_and_seed_are_read_in_every_spelling():
+    one = grid(flags=["-sde", "--target-lang=en", "--seed=3"])
+    assert (one.source, one.target, seed_of(one, {})) == ("de", "en", "3")
+    assert seed_of(one, {"seed": "7"}) == "7" and seed_of(grid(), {}) == "1"
 
 
 @pytest.mark.parametrize(
@@ -64,12 +105,20 @@ def test_a_beta_axis_keeps_the_other_beta_of_the_fixed_flags():
         ({"warmup": ["-1"]}, "--axis warmup: found -1; give a whole number from 0 on"),
         ({"task": ["a b", "a/b"]}, "would share the folder task-a_b"),
         ({"init": ["gradient"]}, "(did you mean gradinit?)"),
-        ({"target-lang": ["en"]}, "--target-lang is fixed after -- and is also the axis"),
+        ({"target-lang": ["en"]}, "--target-lang is fixed after -- and also the axis"),
+        ({"arch": ["a"], "init": ["big"]}, "--arch is fixed in --init big and also the axis"),
+        ({"lr": ["0.1", "abc"]}, "--axis lr: found abc; give a number above 0"),
+        ({"lr": ["-0.1"]}, "--axis lr: found -0.1; give a number above 0"),
+        ({"lr": ["nan"]}, "--axis lr: found nan"),
+        ({"beta2": ["1"]}, "--axis beta2: found 1; give a number from 0 to below 1"),
+        ({"momentum": ["x"]}, "--axis momentum: found x"),
     ],
 )
 def test_bad_axes(axes, message):
     with pytest.raises(GridError) as error:
-        points(grid(axes=axes, inits=INITS, flags=["--target-lang", "en"]))
+        combinations(
+            grid(axes=axes, inits={**INITS, "big": ["-a", "b"]}, flags=["--target-lang", "en"])
+        )
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
@@ -88,31 +137,47 @@ def test_a_folder_belongs_to_one_grid(tmp_path):
         claim(grid(), tmp_path / "other")
 
 
-def test_cell_json_says_what_was_run(tmp_path):
+def test_cell_json_says_what_was_run(tmp_path, monkeypatch):
     one = grid(axes={"lr": ["1e-3"], "seed": ["3"]})
-    claim(one, tmp_path)
-    (point,) = points(one)
-    describe(one, tmp_path, point)
-    cell = CellFolder(tmp_path / "cells" / point.name)
-    config = json.loads(cell.config.read_text())
-    assert config["seed"] == "3" and config["values"] == {"lr": "1e-3", "seed": "3"}
-    assert config["command"] == train_command(one, point, cell)
-    assert "sacrebleu" in config["versions"]
-    assert status(cell)[0] == "missing"
+    (cell,) = cells_of(one, tmp_path)
+    describe(one, cell)
+    config = cell.read_config()
+    assert config.seed == "3" and config.values == {"lr": "1e-3", "seed": "3"}
+    assert config.command == train_command(one, cell)
+    assert "sacrebleu" in config.versions and not config.earlier
+    assert status(cell) == ("missing", "")
+
+    module = "recipes.engine.cells.cell._commit"
+    monkeypatch.setattr(module, lambda: "mended")
+    describe(one, cell)  # nothing of the first attempt is used
+    assert cell.read_config().commit == "mended" and not cell.read_config().earlier
+    cell.checkpoints.mkdir()
+    (cell.checkpoints / "checkpoint_last.pt").touch()
+    monkeypatch.setattr(module, lambda: "later")
+    for _ in range(2):
+        describe(one, cell)
+        assert cell.read_config().commit == "later"
+        assert [made.commit for made in cell.read_config().earlier] == ["mended"]
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         (["run", "--out", "x", "--jbs", "2"], "unknown --jbs (did you mean --jobs?)"),
-        (["run", "--out", "x", "--jobs", "0"], "--jobs 0: give 1 or more"),
-        (["run", "--out", "x", "--gpus", "-1"], "--gpus -1: give 0 or more"),
+        (
+            ["run", "--out", "x", "--jobs", "0"],
+            "argument --jobs: found 0; give a whole number from 1 on",
+        ),
+        (
+            ["run", "--out", "x", "--gpus", "-1"],
+            "argument --gpus: found -1; give a whole number from 0 on",
+        ),
         (["run", "--out", "x"], "--data is missing"),
+        (["run", "--out", "x", "--data", "d", "--jobs", "two"], "found two; give a whole number"),
         (["run", "--out", "x", "--data", "d", "--axis", "lr"], "--axis lr: no NAME="),
         (["run", "--out", "x", "--data", "d", "--axis", "a=1", "--axis", "a=2"], "given twice"),
         (["run", "--out", "x", "--data", "d", "--init", "a='"], "mend the quotes"),
         (["run", "--out", "x", "--cluster", "slrm"], "invalid choice: 'slrm'"),
-        (["run", "--out", "x", "--grid", "missing.yaml"], "--grid missing.yaml: cannot read"),
     ],
 )
 def test_bad_command_lines(line, message):
@@ -121,29 +186,75 @@ def test_bad_command_lines(line, message):
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_grid_file_says_the_same_as_flags(tmp_path):
-    file = tmp_path / "grid.yaml"
-    file.write_text(
-        "data: d\naxes: {lr: [1e-3, 2e-3], init: 'none,gradinit'}\n"
-        "inits: {none: '', gradinit: --gradinit}\nflags: -t en\naverage: 3\n"
-    )
-    line = ["run", "--out", "x", "--data", "d", "--axis", "lr=1e-3,2e-3", "--average", "3"]
-    line += ["--axis", "init=none,gradinit", "--init", "none=", "--init", "gradinit=--gradinit"]
-    from_flags = grid_of(parse([*line, "--", "-t", "en"]))
-    assert grid_of(parse(["run", "--out", "x", "--grid", str(file)])) == from_flags
-    file.write_text("axess: {}\n")
-    with pytest.raises(GridError, match=r"unknown key axess \(did you mean axes"):
-        grid_of(parse(["run", "--out", "x", "--grid", str(file)]))
+def test_what_data_says_of_its_tokens_is_undone(tmp_path):
+    """Unless the command line says otherwise."""
+    line = ["run", "--out", "x", "--data", str(tmp_path), "--axis", "lr=1"]
+    end = ["--", "-s", "de", "-t", "en"]
+    assert grid_of(parse([*line, *end])).generate_flags == ["--beam", "5"]
+    (tmp_path / "bpe.codes").touch()
+    assert grid_of(parse([*line, *end])).generate_flags == ["--beam", "5", "--remove-bpe"]
+    (tmp_path / "tokenized").mkdir()
+    found = grid_of(parse([*line, "--generate-flags=--remove-bpe=x", *end])).generate_flags
+    assert found == [
+        *("--remove-bpe=x", "--tokenizer", "moses"),
+        *("--source-lang", "de", "--target-lang", "en"),
+    ]
+    (tmp_path / "sentencepiece.model").touch()
+    assert grid_of(parse([*line, *end])).generate_flags[2:4] == ["--remove-bpe", "sentencepiece"]
 
 
-def test_a_mistyped_fairseq_flag_is_found_before_anything_runs(tmp_path):
-    from recipes.engine import flags
+TRAINS = [
+    "-s",
+    "de",
+    "-t",
+    "en",
+    "--arch",
+    "transformer",
+    "--optimizer",
+    "sgd",
+    "--max-tokens",
+    "9",
+]
+ON = {"plain": [], "x": ["--gradinit", "--user-dir", str(USER_DIR)]}
+JUDGED = {
+    "--max-updat (did you mean --max-update?)": {"axes": {"max_updat": ["1"]}},
+    "(did you mean --momentum?)": {"axes": {"momentun": ["1"]}},
+    "argument --dropout: invalid float value: 'abc'": {"axes": {"dropout": ["0.1", "abc"]}},
+    "invalid choice: 'transfomer'": {"flags": [*TRAINS, "--arch=transfomer"]},
+    "neither --max-tokens nor --batch-size is given; add --max-tokens N": {"flags": TRAINS[:-2]},
+    "--lr is empty": {"flags": [*TRAINS, "--lr", "[]"], "axes": {"seed": ["1"]}},
+    "has no --beem (did you mean --beam?)": {"generate_flags": ["--beem", "5"]},
+    "init x: fairseq-train has no --gradinit; add --user-dir ": {
+        "axes": {"init": ["x"]},
+        "inits": {"x": ["--gradinit"]},
+    },
+    "init x: --user-dir no/dir: no such folder": {
+        "axes": {"init": ["x"]},
+        "inits": {"x": ["--user-dir=no/dir"]},
+    },
+    "": {
+        "axes": {"init": ["plain", "x"]},
+        "inits": ON,
+        "generate_flags": ["--remove-bpe", "sentencepiece"],
+    },
+}
 
-    for name, text in (("max_updat", "(did you mean --max-update?)"), ("momentun", "--momentum?")):
-        one = grid(axes={name: ["1"]}, flags=["--arch", "transformer"])
-        with pytest.raises(GridError) as error:
-            flags.check(one, points(one))
-        assert text in str(error.value) and "\n" not in str(error.value)
-    one = grid(axes={"lr": ["1"]}, flags=["--arch", "transfomer"])
-    with pytest.raises(GridError, match="invalid choice: 'transfomer'"):
-        flags.check(one, points(one))
+
+def test_what_stops_every_cell_is_found_before_anything_runs():
+    """One process judges the lines of all these grids, each of which has one thing wrong."""
+    named = [
+        (message, where, flags)
+        for message, changes in JUDGED.items()
+        for where, flags in lines_of(grid(**{"flags": TRAINS, **changes}))
+    ]
+    said: dict[str, list[str]] = {}
+    for (message, where, _), text in zip(named, problems([words for *_, words in named])):
+        said.setdefault(message, []).extend([where + text] if text else [])
+    assert said.pop("") == []
+    for message, texts in said.items():
+        assert message in texts[0] and "\n" not in texts[0], (message, texts)
+
+
+def test_a_problem_stops_the_engine():
+    with pytest.raises(GridError, match="fairseq-train: neither --max-tokens"):
+        check(grid(flags=TRAINS[:-2]))

@@ -1,56 +1,29 @@
-"""The small parts: files, locks, shares of the machine, the plateau, averaging, the live table."""
+"""The small parts: files, locks, shares of the machine, the plateau, averaging."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
 import os
+from collections import Counter
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
-from rich.console import Console
+from fairseq.data import data_utils
 
-from recipes.engine import live
-from recipes.engine.average import average, last_checkpoints
-from recipes.engine.cell import DONE, MISSING
-from recipes.engine.corpus import facts_of, unigram_bits
-from recipes.engine.engine import Progress
-from recipes.engine.errors import GridError
-from recipes.engine.files import is_locked, locked, read_json, write_text
-from recipes.engine.grid import Grid
-from recipes.engine.launch import Cluster, share
-
-
-def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
-    file = tmp_path / "a.json"
-    write_text(file, "old")
-
-    def full(descriptor):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_text(file, "new")
-    assert file.read_text() == "old" and list(tmp_path.iterdir()) == [file]
-
-
-def test_broken_json_names_the_file_and_the_remedy(tmp_path):
-    file = tmp_path / "score.json"
-    file.write_text('{"a": ')
-    with pytest.raises(GridError, match=r"score\.json: not JSON .*delete it"):
-        read_json(file)
-
-
-def test_a_lock_is_held_by_one_and_seen_by_all(tmp_path):
-    path = tmp_path / "lock"
-    assert not is_locked(path)
-    with locked(path) as first:
-        assert first is not None and is_locked(path)
-        with locked(path, patience=0.1) as second:
-            assert second is None
-    assert not is_locked(path)
+from fairseq_gradinit.files import FileError, write_json
+from recipes.engine.cells.cell import Cell, cells_of, status
+from recipes.engine.cells.errors import GridError
+from recipes.engine.cells.grid import Grid, claim, corpus_file
+from recipes.engine.cells.records import Corpus, Status
+from recipes.engine.running.cluster import Cluster, share
+from recipes.engine.running.engine import run_grid
+from recipes.engine.running.worker import Worker
+from recipes.engine.steps.average import average, last_checkpoints
+from recipes.engine.steps.corpus import facts, facts_of, take_note, unigram_bits
+from recipes.engine.steps.decode import decode
+from recipes.engine.steps.train import environment
 
 
 @pytest.mark.parametrize(
@@ -70,58 +43,127 @@ def test_every_gpu_is_used_and_shared_evenly(gpus, jobs, shares):
 def test_slurm_where_there_is_none_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(GridError, match="--cluster slurm: no srun on this machine"):
-        Cluster(kind="slurm").executor(tmp_path)
+        Cluster("slurm", 1).submit([], tmp_path)
 
 
-def test_a_job_submitted_since_squeue_was_asked_is_not_taken_for_over(tmp_path, monkeypatch):
-    """Else it would be counted as killed and started again."""
-    squeue = tmp_path / "squeue"
-    squeue.write_text(f"#!/bin/sh\ncat {tmp_path}/held\n")
-    squeue.chmod(0o755)
+@pytest.fixture
+def squeue(tmp_path, monkeypatch):
+    """A stand-in for squeue: says what is in the file `held`, or fails without it."""
+    program = tmp_path / "squeue"
+    program.write_text(f"#!/bin/sh\ncat {tmp_path}/held\n")
+    program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    cluster = Cluster(kind="slurm")
-    (tmp_path / "held").write_text("1_0\n")
-    assert not cluster.is_over(SimpleNamespace(job_id="1_0"))
+    monkeypatch.setattr("recipes.engine.running.cluster.QUEUE_SECONDS", 0.0)
+    return tmp_path / "held"
 
-    class Executor:
-        batch = contextlib.nullcontext
 
-        def submit(self, worker):
-            (tmp_path / "held").write_text("1_0\n2\n")
-            return SimpleNamespace(job_id="2")
-
-    monkeypatch.setattr(cluster, "executor", lambda *_: Executor())
-    (job,) = cluster.submit([None], tmp_path)
+def test_a_job_has_left_the_queue_only_when_squeue_says_so(squeue, capsys):
+    """No answer is no news of the jobs; that there is none is said once."""
+    job = SimpleNamespace(job_id="1_0")
+    cluster = Cluster("slurm", 1)
+    for _ in range(3):
+        assert not cluster.is_over(job)
+    squeue.write_text("1_0\n")
     assert not cluster.is_over(job)
-    assert cluster.is_over(SimpleNamespace(job_id="3"))
+    squeue.unlink()
+    assert not cluster.is_over(job)
+    squeue.write_text("")
+    assert cluster.is_over(job)
+    said = capsys.readouterr().err.splitlines()
+    assert ["does not answer since" in text for text in said] == [True, False, True, False]
+
+
+def test_slurm_gives_a_cell_its_own_cores(monkeypatch):
+    """Not those of the machine the engine runs on."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "48")
+    assert Cluster("slurm", 1, cpus=4).threads == "4"
+    assert Cluster("local", 1, cpus=4).threads == "48"
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert Cluster("local", 10**6).threads == "1"
+
+
+def test_a_job_lost_before_it_started_is_a_failed_cell(stub_grid, squeue, monkeypatch):
+    """And no end of the engine, although the cell has no folder yet."""
+    stub = stub_grid(["0.1"])
+    squeue.write_text("")
+    monkeypatch.setattr("recipes.engine.running.engine.POLL_SECONDS", 0.01)
+    cluster = Cluster("slurm", 1)
+    job = SimpleNamespace(job_id="1_0")
+    monkeypatch.setattr(cluster, "submit", lambda workers, *_: [job for _ in workers])
+    state, reason = run_grid(stub.grid, stub.folder, cluster, lambda _: None).states["lr-0.1"]
+    assert state is Status.FAILED and reason.startswith("its job was lost 3 times before it")
+
+
+def test_an_error_of_ours_is_named(tmp_path, monkeypatch):
+    worker = Worker(str(tmp_path), "lr-1")
+    grid = Grid(data="d", axes={"lr": ["1"]}, flags=["-ten"])
+    claim(grid, tmp_path)
+    write_json(corpus_file(tmp_path), {"plateau": 8.0, "sentences": 1})
+    monkeypatch.setattr("recipes.engine.running.worker.train", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        worker()
+    (cell,) = cells_of(grid, tmp_path)
+    assert status(cell)[1].startswith("ZeroDivisionError: division by zero")
 
 
 def test_unigram_plateau_of_known_frequencies():
-    sentences = [[4] * 500 + [5] * 250 + [6] * 250]
+    counts = np.array([0, 500, 250, 250])
     correction = 2 / (2 * 1000) / math.log(2)
-    assert unigram_bits(sentences) == pytest.approx(1.5 + correction)
+    assert unigram_bits(counts) == pytest.approx(1.5 + correction)
 
 
-def test_reference_of_another_length_is_found_before_training(grammar, tmp_path):
-    """`grammar` is the data-bin of 20 test sentences."""
-    (tmp_path / "data-bin").symlink_to(grammar)
-    reference = tmp_path / "ref"
-    flags = ["-s", "de", "-t", "en"]
-    grid = Grid(data=str(tmp_path), axes={"lr": ["1"]}, flags=flags, reference=str(reference))
-    reference.write_text("a\n" * 20)
-    assert facts_of(grid)["sentences"] == 20
-    reference.write_text("a\n" * 19)
-    with pytest.raises(GridError, match=r"19 lines, but test in .* has 20 sentences"):
-        facts_of(grid)
-    grid = Grid(data=str(tmp_path), axes={"lr": ["1"]}, flags=flags, subset="tset")
+def test_the_plateau_is_that_of_the_training_targets(grammar):
+    """Counted here word by word; the end of a sentence is a word. Either way round."""
+    for source, target in (("de", "en"), ("en", "de")):
+        found = facts(grammar, "test", source, target)
+        dataset = data_utils.load_indexed_dataset(str(grammar / f"train.de-en.{target}"), None)
+        counts = Counter(int(token) for at in range(len(dataset)) for token in dataset[at])
+        total = sum(counts.values())
+        bits = -sum(n / total * math.log2(n / total) for n in counts.values())
+        assert found.plateau == pytest.approx(bits + (len(counts) - 1) / (2 * total * math.log(2)))
+        assert found.sentences == 20
+
+
+def test_data_that_do_not_fit_are_found_before_training(grammar, tmp_path):
     with pytest.raises(GridError, match=r"tset\.de-en\.en\.bin: missing"):
-        facts_of(grid)
+        facts(grammar, "tset", "de", "en")
+    (tmp_path / "data-bin").symlink_to(grammar)
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "test.en").write_text("a\n" * 19)
+    with pytest.raises(GridError, match=r"19 lines, but test in .* has 20 sentences"):
+        facts_of(Grid(data=str(tmp_path), axes={"lr": ["1"]}, flags=["-s", "de", "-t", "en"]))
+
+
+def test_a_grid_notices_changed_data(tmp_path, monkeypatch):
+    """The reference or the binarised data: one table never mixes two."""
+    monkeypatch.setattr("recipes.engine.steps.corpus.facts_of", lambda _: Corpus(8.0, 1))
+    grid = Grid(data=str(tmp_path), axes={}, flags=["-sde", "-ten"], reference=str(tmp_path / "r"))
+    (tmp_path / "data-bin").mkdir()
+    files = [
+        tmp_path / "r",
+        *(tmp_path / "data-bin" / n for n in ("train.de-en.de.bin", "dict.en.txt")),
+    ]
+    for file in files:
+        file.write_text("old")
+    write_json(corpus_file(tmp_path), {"plateau": 8.0, "sentences": 1})  # of an earlier version
+    for _ in range(2):
+        assert len(take_note(grid, tmp_path).files) == 3
+    for file in files:
+        file.write_text("new")
+        with pytest.raises(GridError, match=f"{file.name}: no longer what the cells in"):
+            take_note(grid, tmp_path)
+        file.unlink()
+        with pytest.raises((GridError, FileError), match=file.name):
+            take_note(grid, tmp_path)
+        file.write_text("old")
 
 
 def test_average_is_the_mean_of_the_newest(tmp_path):
     for update, value in ((100, 9.0), (900, 1.0), (1000, 4.0)):
         weights = {"w": torch.full((2,), value, dtype=torch.float16), "n": torch.tensor([update])}
-        state = {"model": weights, "last_optimizer_state": {}, "args": None}
+        state = {"model": weights, "args": None}
+        if update < 1000:  # the last is of --no-save-optimizer-state
+            state["last_optimizer_state"] = {}
         torch.save(state, tmp_path / f"checkpoint_1_{update}.pt")
     files = last_checkpoints(tmp_path, 2)
     assert [file.name for file in files] == ["checkpoint_1_900.pt", "checkpoint_1_1000.pt"]
@@ -133,22 +175,57 @@ def test_average_is_the_mean_of_the_newest(tmp_path):
         last_checkpoints(tmp_path, 4)
 
 
+def test_average_of_no_checkpoint_is_one_line(tmp_path):
+    for content in (b"", b"text"):
+        (tmp_path / "checkpoint1.pt").write_bytes(content)
+        with pytest.raises(ValueError, match=r"checkpoint1\.pt: cannot be loaded") as error:
+            average([tmp_path / "checkpoint1.pt"], tmp_path / "averaged.pt")
+        assert "\n" not in str(error.value) and not (tmp_path / "averaged.pt").exists()
+
+
 def test_average_never_mixes_epochs_with_updates(tmp_path):
     for name in ("checkpoint1.pt", "checkpoint2.pt", "checkpoint_3_5000.pt", "checkpoint_last.pt"):
         (tmp_path / name).touch()
     assert [f.name for f in last_checkpoints(tmp_path, 2)] == ["checkpoint1.pt", "checkpoint2.pt"]
 
 
-def test_live_table_on_a_terminal_and_lines_without_one(tmp_path):
-    """Both tell what runs; a line is printed once for each change."""
-    states = {"lr-1": (MISSING, ""), "lr-2": ("running", ""), "lr-3": ("failed", "no such file")}
-    for terminal in (True, False):
-        console = Console(force_terminal=terminal, width=100, record=True, file=io.StringIO())
-        with live.shown(tmp_path, console) as show:
-            show(Progress(dict(states)))
-            show(Progress(dict(states)))
-        text = console.export_text()
-        assert "lr-2" in text and "no such file" in text
-        if not terminal:
-            assert text.count("lr-2") == 1 and "lr-1" not in text
-    assert live.left(Progress({"a": (DONE, "")})) == ""
+@pytest.mark.parametrize("name", ["cell", "score", "trained", "failure"])
+@pytest.mark.parametrize("text", ["null", "[]", "{}", "{", '{"status": 1}', "[" * 10**5, "1e400"])
+def test_a_file_of_another_shape_is_one_line_with_its_remedy(tmp_path, name, text):
+    cell = Cell(tmp_path, {})
+    (tmp_path / f"{name}.json").write_text(text)
+    readers = {"cell": cell.read_config, "score": cell.read_score, "trained": cell.read_trained}
+    with pytest.raises(FileError, match=rf"{name}\.json: not what .*; delete it and") as error:
+        readers.get(name, lambda: status(cell))()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("user_dir", "forced"),
+    [([], True), (["--user-dir=a/mine"], True), (["--user-dir", "a/fairseq_gradinit"], False)],
+)
+def test_a_cell_reads_its_own_checkpoints_under_every_user_dir(tmp_path, user_dir, forced):
+    found = environment(Grid(data="d", axes={}, flags=user_dir), Cell(tmp_path, {}), "3")
+    assert found["OMP_NUM_THREADS"] == "3"
+    assert ("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD" in found) == forced
+
+
+def test_decoding_uses_the_user_dir_of_training_in_every_spelling(tmp_path, monkeypatch):
+    cell = Cell(tmp_path, {"init": "mine"})
+    cell.checkpoints.mkdir()
+    (cell.checkpoints / "checkpoint_last.pt").touch()
+    (tmp_path / "ref").write_text("A\n")
+    commands = []
+
+    def run(command, log, *_):
+        commands.append(command)
+        log.write_text("T-0\tA\nH-0\t-1\tA\nD-0\t-1\tA\n")
+        return 0
+
+    monkeypatch.setattr("recipes.engine.steps.process.run", run)
+    grid = Grid(
+        data="d", axes={}, inits={"mine": ["--user-dir=my dir"]}, reference=str(tmp_path / "ref")
+    )
+    decode(grid, cell, 0, "1")
+    assert commands[0][commands[0].index("--user-dir") + 1] == "my dir"
+    assert cell.read_hypotheses() == ["A"]

@@ -14,10 +14,9 @@ from pathlib import Path
 import pytest
 from corpus import binarise, write_corpus
 
-from recipes.engine.cell import RESULTS
-from recipes.engine.grid import load
-from recipes.engine.rows import rows_of
-from recipes.engine.table import grid_tsv
+from recipes.engine.cells.cell import cells_of, status
+from recipes.engine.cells.grid import load
+from recipes.engine.showing import results, tables
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
@@ -45,8 +44,8 @@ def engine(out: Path, data: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def rows(out: Path):
-    return rows_of(load(out), out)
+def cells(out: Path):
+    return cells_of(load(out), out)
 
 
 def test_who_trains(tmp_path):
@@ -74,7 +73,8 @@ def test_who_trains(tmp_path):
     )
     assert run.wait(timeout=1800) == 0
     found = {
-        (r.values["lr"], r.values["beta2"], r.init): r.valid_nll for r in rows(tmp_path / "grid")
+        (cell.values["lr"], cell.values["beta2"], cell.init): cell.read_score().curves.last.nll
+        for cell in cells(tmp_path / "grid")
     }
     assert len(found) == 8
     for (lr, beta2, init), bits in found.items():
@@ -113,12 +113,14 @@ def test_kill_nine_at_ten_moments(tmp_path):
         run.wait()
     assert engine(killed, data, *arguments).wait(timeout=900) == 0
 
-    tables = [grid_tsv(load(out), rows(out)) for out in (tmp_path / "calm", killed)]
-    assert all(row.status in RESULTS for row in rows(killed))
-    assert tables[0] == tables[1]
+    found = [results.read(out) for out in (tmp_path / "calm", killed)]
+    texts = [tables.grid_tsv(one.grid, one.frame) for one in found]
+    assert all(status(cell)[0].is_result for cell in cells(killed))
+    assert texts[0] == texts[1]
     curves = [
-        [row.score["curves"]["valid"] for row in rows(out)] for out in (tmp_path / "calm", killed)
+        [cell.read_score().curves.valid for cell in cells(out)]
+        for out in (tmp_path / "calm", killed)
     ]
     assert curves[0] == curves[1]
-    for calm, other in zip(rows(tmp_path / "calm"), rows(killed)):
-        assert calm.cell.hypotheses.read_bytes() == other.cell.hypotheses.read_bytes()
+    for calm, other in zip(cells(tmp_path / "calm"), cells(killed)):
+        assert calm.hypotheses.read_bytes() == other.hypotheses.read_bytes()

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from recipes.engine.cell import DIVERGED, DONE, Cell
+from recipes.engine.cells.cell import Cell
+from recipes.engine.cells.records import Status
 
 pytestmark = pytest.mark.slow  # starting Slurm and waiting for its scheduler takes minutes
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "sinfo")
@@ -160,9 +161,9 @@ def test_a_grid_is_one_array_and_all_cells_get_a_verdict(cluster, stub_grid, cap
     assert len({line.split("_")[0] for line in seen}) == 1, "one array"
     states = grid.run(kind="slurm")
     assert {name: state for name, (state, _) in states.items()} == {
-        "lr-0.1": DONE,
-        "lr-0.2": DONE,
-        "lr-1": DIVERGED,
+        "lr-0.1": Status.DONE,
+        "lr-0.2": Status.DONE,
+        "lr-1": Status.DIVERGED,
     }
 
 
@@ -170,13 +171,13 @@ def test_a_preempted_cell_is_requeued_and_resumes(cluster, stub_grid):
     """The signal Slurm sends before it takes a node: submitit requeues, the cell continues."""
     grid = stub_grid(["0.1"], seconds=8)
     engine = grid.start(kind="slurm")
-    cell = Cell(grid.folder / "cells" / "lr-0.1")
+    cell = Cell(grid.folder / "cells" / "lr-0.1", {})
     until((cell.checkpoints / "checkpoint_1_5.pt").exists)
     job = queue(cluster, "--format=%i")[0]
     subprocess.run(["scancel", "--signal=USR2", job], env=cluster, check=True)
     engine.communicate(timeout=180)
     log = cell.train_log.read_text()
-    assert grid.run(kind="slurm")["lr-0.1"] == [DONE, ""]
+    assert grid.run(kind="slurm")["lr-0.1"] == [Status.DONE, ""]
     assert log.count('"num_updates": "5"') == 1, "resumed from its checkpoint"
     errors = "".join(file.read_text() for file in (grid.folder / "submitit").glob("*.err"))
     assert "JOB REQUEUE" in errors, errors[-500:]
@@ -189,7 +190,7 @@ def test_the_engine_dies_and_its_jobs_go_on(cluster, stub_grid):
     os.kill(engine.pid, signal.SIGKILL)
     engine.wait()
     states = grid.run(kind="slurm", jobs=2, minutes=5)
-    assert {state for state, _ in states.values()} == {DONE}
+    assert {state for state, _ in states.values()} == {Status.DONE}
     for rate in ("0.1", "0.2"):
         log = (grid.folder / "cells" / f"lr-{rate}" / "train.log").read_text()
         assert log.count('"num_updates": "1"') == 1, "trained once, although submitted twice"

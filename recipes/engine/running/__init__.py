@@ -1,0 +1,1 @@
+"""Which cell runs when and where: the loop, the cluster, the worker of one cell."""

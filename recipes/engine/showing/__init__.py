@@ -1,0 +1,1 @@
+"""Tables, figures, the report and the live view, from the files of the cells."""
