@@ -300,7 +300,7 @@ def test_not_finite_is_named_and_weights_come_back(at, how, says):
 
 
 def test_a_look_ahead_that_overflows_lowers_the_gradient_norm():
-    """At a learning rate beyond all reason every look-ahead climbs; that is no error but a reason."""
+    """At a learning rate beyond all reason every look-ahead climbs, which is no error."""
     settings = settings_of("multistep", iters=40, algorithm="sgd", eta=1e4, gamma=None)
     records = iterations(ToyTransformer(seed=1), settings)
     assert {record.step for record in records} == {"lower_norm"}
