@@ -15,7 +15,7 @@ GRADINIT = [
 ]
 
 BAD_FLAGS = {
-    "eta": (["--gradinit-eta=0"], "--gradinit-eta: found 0.0; give a number above 0"),
+    "eta": (["--gradinit-eta=0"], "--lr or --gradinit-eta: found 0.0; give a finite number"),
     "negative-lr": (["--gradinit-lr=-1"], "--gradinit-lr: found -1.0"),
     "negative-iters": (["--gradinit-iters=-1"], "--gradinit-iters: found -1"),
     "lookahead": (["--gradinit-lookahead=0"], "--gradinit-lookahead: found 0"),
