@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from pathlib import Path
 
 import torch
-from a_model import batches, transformer
 from torch import Tensor
 
-from fairseq_gradinit.gradinit import Blocks, Settings, learn_scales, objective
-from fairseq_gradinit.gradinit.objective import Objective
+from fairseq_gradinit.gradinit import Blocks, Settings, gradient, learn_scales
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "docs" / "experiments"))
+from small_model import batches, transformer
 
 EPSILONS = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 Agreement = dict[str, float]
@@ -32,9 +35,10 @@ def scale_gradient(
     model.to(dtype)
     settings = Settings.of("paper", algorithm=algorithm, constraint=constraint, gamma=1e-9)
     blocks = Blocks(model)
-    ones = torch.ones(len(blocks), dtype=torch.float64)
-    step = Objective(blocks, loss_fn, settings, lambda params: torch.optim.SGD(params))
-    return step(ones, batches(2, args.tokens)).scale_gradient.double()
+    batch = batches(1, args.tokens)[0]
+    _, g = gradient.gradient_of(loss_fn, blocks, batch)
+    derivative = gradient.norm_derivative(loss_fn, blocks, batch, g, settings)
+    return blocks.dot(derivative).double()
 
 
 def final_scales(args: argparse.Namespace, algorithm: str, constraint: str) -> Tensor:
@@ -66,16 +70,16 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     rows: dict[str, Agreement] = {}
-    default = objective.RELATIVE_EPSILON
+    default = gradient.RELATIVE_EPSILON
     for algorithm in ("adam", "sgd"):
         exact = scale_gradient(args, algorithm, "exact", torch.float64)
         fp32 = scale_gradient(args, algorithm, "exact", torch.float32)
         rows[f"{algorithm}, exact in fp32"] = agreement(fp32, exact)
         for epsilon in EPSILONS:
-            objective.RELATIVE_EPSILON = epsilon
+            gradient.RELATIVE_EPSILON = epsilon
             found = scale_gradient(args, algorithm, "finite-difference", torch.float32)
             rows[f"{algorithm}, central difference, ε = {epsilon:g}"] = agreement(found, exact)
-        objective.RELATIVE_EPSILON = default
+        gradient.RELATIVE_EPSILON = default
         one, other = (
             final_scales(args, algorithm, constraint)
             for constraint in ("exact", "finite-difference")

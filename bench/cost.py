@@ -8,20 +8,23 @@ All are timed in turns in one run, on the same batches; medians of CPU time.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
-from a_model import batches, transformer
 
-from fairseq_gradinit.gradinit import Blocks, Settings
-from fairseq_gradinit.gradinit.learn import default_optimizer
-from fairseq_gradinit.gradinit.objective import Objective
+from fairseq_gradinit.gradinit import Search, Settings
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "docs" / "experiments"))
+from small_model import batches, transformer
 
 K = 10
 
@@ -30,15 +33,17 @@ def contenders(layers: int, width: int, tokens: int) -> dict[str, tuple[Callable
     """Name to what is timed and the forward+backward passes that it cannot do without."""
     model, loss_fn = transformer(layers, width)
     samples = batches(K + 1, tokens)
-    blocks = Blocks(model)
-    ones = torch.ones(len(blocks), dtype=torch.float64)
+    parameters = list(model.parameters())
 
     def plain() -> None:
-        torch.autograd.grad(loss_fn(samples[0]), blocks.parameters)
+        torch.autograd.grad(loss_fn(samples[0]), parameters)
 
     def iteration(settings: Settings) -> Callable[[], Any]:
-        objective = Objective(blocks, loss_fn, settings, default_optimizer(settings))
-        return lambda: objective(ones, samples[: settings.lookahead + 1])
+        supply = itertools.cycle(samples[: settings.lookahead + 1])
+        own_model, own_loss = transformer(layers, width)
+        search = Search(own_model, own_loss, supply, settings).__enter__()  # ends with the process
+        iterations = iter(search)
+        return lambda: next(iterations)
 
     tight, loose = {"gamma": 1e-6}, {"gamma": 1e9}
     return {

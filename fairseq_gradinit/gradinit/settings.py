@@ -172,15 +172,15 @@ class Settings:
 
     @classmethod
     def of(cls, preset: str | None = None, **given: Any) -> Settings:
-        """The preset with what is `given`; None means the preset's.
+        """The preset with what is `given`; None means the preset's, and the default preset.
 
         Raises:
             GradInitError: a value out of its range, named with its remedy.
         """
-        preset = PRESETS[0] if preset is None else preset
+        preset = cls.preset if preset is None else preset
         _check(preset in PRESETS, "preset", preset, Choice(PRESETS))
         chosen = {name: value for name, value in given.items() if value is not None}
-        settings = cls(**{**defaults(preset), **chosen})
+        settings = cls(**{**defaults(preset), **chosen, "preset": preset})
         settings._validate()
         return settings
 

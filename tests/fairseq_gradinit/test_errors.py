@@ -15,7 +15,7 @@ GRADINIT = [
 ]
 
 BAD_FLAGS = {
-    "eta": (["--gradinit-eta=0"], "--gradinit-eta: found 0.0; give a number above 0"),
+    "eta": (["--gradinit-eta=0"], "--lr or --gradinit-eta: found 0.0; give a finite number"),
     "negative-lr": (["--gradinit-lr=-1"], "--gradinit-lr: found -1.0"),
     "negative-iters": (["--gradinit-iters=-1"], "--gradinit-iters: found -1"),
     "lookahead": (["--gradinit-lookahead=0"], "--gradinit-lookahead: found 0"),
@@ -145,7 +145,7 @@ def test_no_trace_and_an_exit_code_in_a_shell(grammar, tmp_path):
     result = command("train", *train_arguments(grammar, tmp_path, *GRADINIT, "--gradinit-eta=-1"))
     assert result.returncode != 0
     assert "Traceback" not in result.stderr + result.stdout
-    assert result.stderr.splitlines()[-1].startswith("fairseq-train: error: --gradinit-eta")
+    assert result.stderr.splitlines()[-1].startswith("fairseq-train: error: --lr or --grad")
 
 
 def test_every_flag_is_in_help():

@@ -1,6 +1,7 @@
 """The hook in real fairseq runs: scales in force at update 1, once, on fresh weights only."""
 
 import json
+import logging
 import shutil
 
 import pytest
@@ -161,7 +162,7 @@ def test_restart_before_the_first_checkpoint_reuses_finished_scales(grammar, tmp
 def test_scales_of_another_run_are_learned_anew(grammar, tmp_path, caplog, change, says):
     train(grammar, tmp_path, *GRADINIT)
     (tmp_path / "checkpoint_last.pt").unlink()
-    caplog.clear()
+    caplog.set_level(logging.INFO)
     train(grammar, tmp_path, *GRADINIT, change)
     (told,) = [line for line in caplog.messages if line.startswith("learning anew")]
     assert says in told and "\n" not in told
@@ -177,7 +178,7 @@ def test_scales_of_other_data_under_the_same_path_are_learned_anew(grammar, tmp_
     content[:2], content[2:4] = content[2:4], content[:2]  # of the same size
     assert bytes(content) != binary.read_bytes()
     binary.write_bytes(content)
-    caplog.clear()
+    caplog.set_level(logging.INFO)
     train(data, tmp_path / "run", *GRADINIT)
     assert "made_from.data.train.de-en.de.bin is" in caplog.text
 
@@ -188,7 +189,7 @@ def test_what_changes_no_scale_is_no_reason(grammar, tmp_path, caplog, change):
     train(grammar, tmp_path / "run", *GRADINIT)
     (tmp_path / "run" / "checkpoint_last.pt").unlink()
     shutil.copytree(grammar, tmp_path / "moved")
-    caplog.clear()
+    caplog.set_level(logging.INFO)
     train(tmp_path / "moved", tmp_path / "run", *GRADINIT, change)
     assert "reusing" in caplog.text and "learning anew" not in caplog.text
 

@@ -1,8 +1,8 @@
 """What is lost by holding the look-ahead's steps constant when ∂L/∂α is taken?
 
-    python docs/held_steps.py DATA_BIN [--seed 1] [--seeds 3] [--out docs]
+    python docs/experiments/held_steps.py DATA_BIN [--seed 1] [--seeds 3] [--out docs]
 
-At the default's start, for the small model of docs/collapse.py at lr 4e-3: the gradient with steps
+At the default's start, for the small model of small_model.py at lr 4e-3: the gradient with steps
 held constant beside the one differentiated through them, and how far moves along the former change
 the loss after fresh walks, against its own prediction. Writes held_steps.jsonl and held_steps.png
 and prints a table. About 4 minutes of one core a seed. What it shows: docs/held_steps.md.
@@ -13,23 +13,24 @@ from __future__ import annotations
 import itertools
 import json
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
-from collapse import BETAS, COLOURS, Setup, options_parser, save
+from collapse import COLOURS, options_parser, save
+from small_model import BETAS, Setup
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
-from fairseq_gradinit.before_training import per_token_loss
-from fairseq_gradinit.gradinit import Settings
-from fairseq_gradinit.gradinit.blocks import Blocks
-from fairseq_gradinit.gradinit.objective import Objective
+from fairseq_gradinit.gradinit import Blocks, Settings
+from fairseq_gradinit.gradinit.gradient import gradient_of
+from fairseq_gradinit.gradinit.multistep import look_ahead
+from fairseq_gradinit.gradinit.scales import starting_scales
+from fairseq_gradinit.run import per_token_loss
 
 LR, WALKS, PAIRS = 4e-3, 12, 4  # PAIRS: walks differentiated both ways
 STEPS = (1, 2, 3, 10)  # K; differentiated through up to 3
@@ -77,34 +78,36 @@ def through(setup: Setup, blocks: Blocks, start: Tensor, rate: float, batches: l
         return torch.autograd.grad(loss.at(theta, batches[-1]), logs)[0]
 
 
-class Walks:
-    """Walks of K steps at m·η from scales, as the default takes them."""
+class LookAheads:
+    """Look-aheads of K steps at m·η from scales, as the default takes them."""
 
     def __init__(self, setup: Setup, steps: int) -> None:
         self.settings = Settings.of("multistep", eta=LR, lookahead=steps)
         self.blocks = Blocks(setup.model)
-        self.start = self.blocks.start(self.settings)
-        loss_fn = per_token_loss(setup.model, setup.criterion)
-        self.objective = Objective(self.blocks, loss_fn, self.settings, setup.optimizer)
+        self.start = starting_scales(self.blocks, self.settings)
+        self.loss_fn = per_token_loss(setup.model, setup.criterion)
+        self.make_optimizer = setup.optimizer
 
-    def __call__(self, scales: Tensor, batches: Sequence[Any]) -> tuple[float, Tensor]:
+    def __call__(self, scales: Tensor, batches: list[Any]) -> tuple[float, Tensor]:
         """The loss after the walk, and its ∂/∂log α with steps held. [blocks]"""
         self.blocks.write(scales)
-        _, first = self.objective.gradient(batches[0])
-        loss, ahead = self.objective.look_ahead(first, batches[1:])
+        _, first = gradient_of(self.loss_fn, self.blocks, batches[0])
+        loss, ahead = look_ahead(
+            self.blocks, self.loss_fn, first, batches[1:], self.settings, self.make_optimizer
+        )
         self.blocks.write(scales)
         return float(loss), self.blocks.dot(ahead) * scales
 
 
 def compare(setup: Setup, seed: int, steps: int) -> list[Row]:
-    walk = Walks(setup, steps)
+    walk = LookAheads(setup, steps)
     supply = setup.batches("train", seed)
     drawn = [list(itertools.islice(supply, steps + 1)) for _ in range(2 * WALKS)]
     told = {"seed": seed, "K": steps}
     held = [walk(walk.start, batches)[1] for batches in drawn[:WALKS]]
     rows: list[Row] = []
     for gradient, batches in zip(held[:PAIRS], drawn) if steps <= 3 else ():
-        exact = through(setup, walk.blocks, walk.start, walk.settings.margin * LR, batches)
+        exact = through(setup, walk.blocks, walk.start, walk.settings.lookahead_lr * LR, batches)
         cosine = torch.cosine_similarity(exact, gradient, dim=0).item()
         ratio = (exact.norm() / gradient.norm()).item()
         rows.append({**told, "what": "through", "cosine": cosine, "ratio": ratio})

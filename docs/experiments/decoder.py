@@ -1,6 +1,6 @@
 """Draws what the decoder's states at update 60 tell about the loss at update 400.
 
-    python docs/decoder.py [--starts results/objective/hand_starts.jsonl] [--out docs]
+    python docs/experiments/decoder.py [--starts results/objective/hand_starts.jsonl] [--out docs]
 
 A dot a run of the log on Multi30k that went on to update 400; writes decoder.png.
 """

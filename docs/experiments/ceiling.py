@@ -1,8 +1,8 @@
 """How high a learning rate can any initialization carry?
 
-    python docs/ceiling.py DATA_BIN [--seed 1] [--out docs]
+    python docs/experiments/ceiling.py DATA_BIN [--seed 1] [--out docs]
 
-Trains the small model of docs/collapse.py from GradInit's start at a learning rate that it bears,
+Trains the small model of small_model.py from GradInit's start at a learning rate that it bears,
 then goes on from there, weights and Adam's moments kept, at higher ones; beside it the same rates
 from the first update on. What a trained model does not bear, no start will. Writes ceiling.jsonl
 and ceiling.png and prints a table. About 6 minutes on one core. What it shows:
@@ -20,12 +20,13 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
-from collapse import COLOURS, Probe, Setup, options_parser, save
+from collapse import COLOURS, Probe, options_parser, save
+from small_model import Setup
 from torch import nn
 from tqdm import tqdm
 
-from fairseq_gradinit.before_training import per_token_loss
 from fairseq_gradinit.gradinit import Settings, learn_scales
+from fairseq_gradinit.run import per_token_loss
 
 BEARS, UPDATES = 4e-3, 200  # the lr and length of the first training
 RATES = (4e-3, 5.6e-3, 8e-3, 1.1e-2, 1.6e-2)
@@ -34,8 +35,8 @@ FROM_START, FROM_TRAINED = "from the start", f"after {UPDATES} updates at {BEARS
 PANELS = {
     "loss": "validation loss, nats/token",
     "gap": "… with other sentences' sources, minus that",
-    "token_share": "token-specific share ρ, encoder output",
-    "decoder_share": "… decoder output",
+    "token_spread": "token spread ρ, encoder output",
+    "decoder_spread": "… decoder output",
 }
 
 
@@ -70,7 +71,7 @@ def runs(arguments: argparse.Namespace) -> list[dict[str, str | float]]:
     seed, rows = arguments.seed, []
     setup = Setup(arguments)
     model = setup.model
-    start = Settings.of("multistep", eta=BEARS, iters=1, max_change=1.0, seed=seed)
+    start = Settings.of("multistep", eta=BEARS, iters=0, seed=seed)
     loss_fn = per_token_loss(model, setup.criterion)
     learn_scales(model, loss_fn, setup.batches("train", seed), start, setup.optimizer)
     first = (model, setup.optimizer(list(model.parameters())))
@@ -94,7 +95,7 @@ def draw(rows: list[dict[str, str | float]], path: Path) -> None:
                 if points:
                     panel.plot(*zip(*points), color=colour, label=f"lr {lr:g}", marker=".")
             panel.set_title(f"{title}\n{origin}", fontsize=9)
-            if key.endswith("share"):
+            if key.endswith("spread"):
                 panel.set_yscale("log")
     for panel in axes[-1]:
         panel.set_xlabel("update at this lr")

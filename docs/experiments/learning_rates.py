@@ -1,6 +1,6 @@
 """Draws BLEU and validation loss over the learning rate, a dot a seed, for three starts.
 
-    python docs/learning_rates.py [--results results/objective] [--out docs]
+    python docs/experiments/learning_rates.py [--results results/objective] [--out docs]
 
 Reads the grid.tsv of the questions none, warmup and default of recipes/objective.sh; writes
 learning_rates.png.

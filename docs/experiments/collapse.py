@@ -1,6 +1,6 @@
 """What happens inside a Post-LN Transformer in its first updates, with and without warmup.
 
-    python docs/collapse.py DATA_BIN [--lr 4e-3] [--updates 400] [--seed 1] [--out docs]
+    python docs/experiments/collapse.py DATA_BIN [--lr 4e-3] [--updates 400] [--seed 1] [--out docs]
 
 Trains one small model from several starts, in a plain loop (Adam, lr decayed linearly, no
 clipping), and looks inside at chosen updates. Writes collapse.jsonl and collapse.png. About 15
@@ -14,44 +14,42 @@ import json
 import logging
 import types
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
-from fairseq import options, tasks
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from matplotlib.ticker import ScalarFormatter
+from small_model import Setup
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from fairseq_gradinit.before_training import per_token_loss
+from fairseq_gradinit.encoder_spread import encoder_token_spread
 from fairseq_gradinit.gradinit import Settings, learn_scales
-from fairseq_gradinit.gradinit.rehearsal import token_share
-from fairseq_gradinit.prediction import encoder_token_share
+from fairseq_gradinit.gradinit.measures import token_spread
+from fairseq_gradinit.run import per_token_loss
 
-BETAS, WARMUP = (0.9, 0.98), 150
+WARMUP = 150
 LOOK_AT = (0, 1, 2, 3, 5, 8, 12, 20, 30, 45, 60, 90, 120, 160, 200, 250, 300, 350, 400)
 STARTS = {  # label: what differs from a run without warmup
     "no warmup": {},
     "warmup": {"warmup": WARMUP},
-    "branches × 0.1": {"branch_scale": 0.1, "encoder_scale": 1.0, "max_change": 1.0, "iters": 1},
+    "branches × 0.1": {"branch_scale": 0.1, "encoder_scale": 1.0, "iters": 0},
     "learned from 0.1, within 3": {
         "branch_scale": 0.1,
         "encoder_scale": 1.0,
         "max_change": 3.0,
-        "margin": 1.0,
+        "lookahead_lr": 1.0,
         "min_embedding_scale": 0.0,
     },
-    "GradInit (default)": {"margin": Settings.of("multistep").margin},
+    "GradInit (default)": {"lookahead_lr": Settings.of("multistep").lookahead_lr},
 }
 PANELS = {
     "loss": "validation loss, nats/token",
     "gap": "… with other sentences' sources, minus that",
-    "token_share": "token-specific share ρ, encoder output",
-    "decoder_share": "… decoder output",
+    "token_spread": "token spread ρ, encoder output",
+    "decoder_spread": "… decoder output",
     "branch_ratio": "encoder: ‖branch‖ / ‖residual‖",
     "entropy": "cross-attention entropy / log length",
     "agreement": "cosine of successive steps, encoder",
@@ -59,51 +57,6 @@ PANELS = {
     "encoder_gradient": "share of ‖g‖² that is the encoder's",
 }
 COLOURS = ["#D55E00", "#000000", "#E69F00", "#CC79A7", "#0072B2"]
-
-
-@dataclass
-class Setup:
-    """One small Post-LN model on real text, as `fairseq-train` would build it."""
-
-    arguments: argparse.Namespace
-    task: Any = field(init=False)
-    model: nn.Module = field(init=False)
-    criterion: nn.Module = field(init=False)
-
-    def __post_init__(self) -> None:
-        given = [self.arguments.data, "--task=translation", "--arch=transformer"]
-        given += ["--share-all-embeddings", "--dropout=0.1", "--max-tokens=1024"]
-        given += ["--criterion=label_smoothed_cross_entropy", "--label-smoothing=0.1"]
-        for side in ("encoder", "decoder"):
-            given += [f"--{side}-layers=6", f"--{side}-embed-dim=64"]
-            given += [f"--{side}-ffn-embed-dim=128", f"--{side}-attention-heads=2"]
-        parsed = options.parse_args_and_arch(options.get_training_parser(), given)
-        config = convert_namespace_to_omegaconf(parsed)
-        self.task = tasks.setup_task(config.task)
-        for split in ("train", "valid"):
-            self.task.load_dataset(split)
-        torch.manual_seed(self.arguments.seed)
-        self.model = self.task.build_model(config.model)
-        self.criterion = self.task.build_criterion(config.criterion)
-
-    def batches(self, split: str, seed: int) -> Iterator[Any]:
-        """The train split for ever, reshuffled; another split once."""
-        epoch = 1
-        while True:
-            yield from self.task.get_batch_iterator(
-                dataset=self.task.dataset(split),
-                max_tokens=1024,
-                max_positions=(1024, 1024),
-                seed=seed,
-                epoch=epoch,
-                disable_iterator_cache=True,
-            ).next_epoch_itr(shuffle=split == "train")
-            epoch += 1
-            if split != "train":
-                return
-
-    def optimizer(self, params: list[nn.Parameter]) -> torch.optim.Optimizer:
-        return torch.optim.Adam(params, lr=self.arguments.lr, betas=BETAS)
 
 
 class Probe:
@@ -163,8 +116,8 @@ class Probe:
         return {
             "branch_ratio": sum(ratios) / len(ratios),
             "entropy": float(entropy[kept].mean()),
-            "token_share": encoder_token_share(self.model, sample),
-            "decoder_share": token_share(states[kept]),
+            "token_spread": encoder_token_spread(self.model, sample),
+            "decoder_spread": token_spread(states[kept]),
             "gain": float(torch.stack(gains).mean()),
             "loss": right,
             "gap": wrong - right,
