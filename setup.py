@@ -28,6 +28,7 @@ RECIPES = [
     "rich>=13",
     "sacrebleu>=2.4",
     "sacremoses>=0.1.1",
+    "scipy>=1.11",
     "sentencepiece>=0.2",
     "submitit>=1.5",
     "subword-nmt>=0.3.8",

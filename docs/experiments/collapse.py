@@ -20,12 +20,12 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
+from fairseq_gradinit.encoder_spread import encoder_token_spread
 from matplotlib.ticker import ScalarFormatter
 from small_model import Setup
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from fairseq_gradinit.encoder_spread import encoder_token_spread
 from fairseq_gradinit.gradinit import Settings, learn_scales
 from fairseq_gradinit.gradinit.measures import token_spread
 from fairseq_gradinit.run import per_token_loss
