@@ -64,7 +64,6 @@ def give_scales(
     path = Path(run.checkpoint.save_dir) / "gradinit" / "scales.json"
     settings = settings_of(flags, run)
     about: dict[str, Any] = {"seed": settings.seed, "versions": versions(*PACKAGES)}
-    path.parent.mkdir(parents=True, exist_ok=True)
     if flags.gradinit_scales is not None:
         source = Path(flags.gradinit_scales)
         stored = records.read_scales(source)

@@ -49,13 +49,14 @@ def reading(model: nn.Module, samples: Iterable[Any]) -> Reading:
 
 
 def swapped(sample: Any) -> Any | None:
-    """The sample with each sentence's source moved on to the next sentence; None where there is
-    no source, or but one sentence."""
+    """The sample with each sentence's target moved on to the next sentence's source; None where
+    there is no source, or but one sentence. Sources stay: some encoders want them in their order.
+    """
     given = sample["net_input"]
     if "prev_output_tokens" not in given or len(given["src_tokens"]) < 2:
         return None
-    moved = {key: given[key].roll(1, 0) for key in ("src_tokens", "src_lengths") if key in given}
-    return {**sample, "net_input": {**given, **moved}}
+    moved = {**given, "prev_output_tokens": given["prev_output_tokens"].roll(1, 0)}
+    return {**sample, "net_input": moved, "target": sample["target"].roll(1, 0)}
 
 
 def _nll(

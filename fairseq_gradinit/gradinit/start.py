@@ -61,7 +61,7 @@ def measured_scales(
             if not math.isfinite(drift):
                 raise GradInitError(
                     f"the measured start: one update moves the output of {branch.name} by {drift}; "
-                    "lower the learning rate or check the data"
+                    "lower `eta` or check the data"
                 )
             power = _power(before.get(branch.name), scale, drift)
             before[branch.name] = scale, drift

@@ -30,7 +30,12 @@ BAD_FLAGS = {
     "min-scale": (["--gradinit-min-scale=0"], "--gradinit-min-scale: found 0.0"),
     "max-scale": (["--gradinit-max-scale=0.5"], "upper bounds 0.5"),
     "branch-scale": (["--gradinit-branch-scale=0"], "--gradinit-branch-scale: found 0.0; give"),
-    "encoder-scale": (["--gradinit-encoder-scale=0"], "--gradinit-encoder-scale: found 0.0; give"),
+    "encoder-scale": (
+        ["--gradinit-start=fixed", "--gradinit-encoder-scale=0"],
+        "--gradinit-encoder-scale: found 0.0; give",
+    ),
+    "drift": (["--gradinit-drift=0"], "--gradinit-drift: found 0.0; give"),
+    "watch": (["--gradinit-watch=-1"], "--gradinit-watch: found -1; give 0 or more"),
     "trial": (["--gradinit-trial=-1"], "--gradinit-trial: found -1; give 0 or more"),
     "max-change": (["--gradinit-max-change=0.1"], "--gradinit-max-change: found 0.1; give 1 or"),
     "run-lr": (["--lr=0"], "--gradinit-eta: found 0.0"),
@@ -40,10 +45,6 @@ BAD_FLAGS = {
     ),
     "negative-max-tokens": (["--gradinit-max-tokens=-1"], "--gradinit-max-tokens: found -1"),
     "max-tokens": (["--gradinit-max-tokens=4"], "smaller than the longest sentence"),
-    "cut": (
-        ["--gradinit-preset=paper", "--gradinit-max-tokens=31"],
-        "cannot be cut into S and S̃",
-    ),
     "scales-absent": (["--gradinit-scales=/nowhere/scales.json"], "/scales.json: cannot be read"),
     "tpu": (["--tpu"], "--tpu"),
     "fsdp": (
@@ -104,17 +105,20 @@ def test_scales_of_another_model(grammar, tmp_path):
 
 def test_loss_that_explodes_names_block_and_iteration(grammar, tmp_path):
     flags = ["--gradinit", "--gradinit-eta=1e30", "--optimizer=sgd", "--gradinit-gamma=1e9"]
+    searched = ["--gradinit-start=fixed", "--gradinit-iters=3"]
     with pytest.raises(SystemExit, match=r"GradInit iteration 0, .*lower --lr"):
+        train(grammar, tmp_path, *flags, *searched)
+    with pytest.raises(SystemExit, match=r"the measured start: .*encoder.*lower --lr"):
         train(grammar, tmp_path, *flags)
 
 
 @pytest.mark.parametrize(
-    "eta, says", [("1e30", "nor at any down to 6.2e+28; warm up"), ("1e-2", None)]
+    "eta, says", [("1e30", "nor at any down to 6.25e+28; warm up"), ("1e-2", None)]
 )
 def test_a_learning_rate_beyond_rescue_is_said(grammar, tmp_path, caplog, eta, says):
-    flags = ["--gradinit", "--gradinit-iters=3", "--gradinit-trial=20"]
+    flags = ["--gradinit", "--gradinit-start=fixed", "--gradinit-trial=20"]
     train(grammar, tmp_path, *flags, f"--gradinit-eta={eta}", "--optimizer=sgd", "--max-update=1")
-    warned = [line for line in caplog.text.splitlines() if "predicted not to train" in line]
+    warned = [line for line in caplog.text.splitlines() if "not fit to train" in line]
     assert len(warned) == (says is not None)
     assert says is None or (says in warned[0] and "at learning rate 1e+30" in warned[0])
     text = (tmp_path / "gradinit" / "scales.json").read_text()
@@ -122,13 +126,13 @@ def test_a_learning_rate_beyond_rescue_is_said(grammar, tmp_path, caplog, eta, s
 
 
 def test_a_lower_learning_rate_that_trains_is_named(grammar, tmp_path, caplog):
-    flags = ["--gradinit", "--gradinit-iters=1", "--gradinit-trial=30", "--optimizer=sgd"]
-    train(grammar, tmp_path, *flags, "--gradinit-eta=30", "--max-update=1")
-    (warned,) = [line for line in caplog.text.splitlines() if "predicted not to train" in line]
+    flags = ["--gradinit", "--gradinit-start=fixed", "--gradinit-trial=30", "--optimizer=sgd"]
+    train(grammar, tmp_path, *flags, "--gradinit-eta=4", "--max-update=1")
+    (warned,) = [line for line in caplog.text.splitlines() if "not fit to train" in line]
     record = json.loads((tmp_path / "gradinit" / "scales.json").read_text())["prediction"]
     highest = record["highest_learning_rate"]
-    assert not record["trains"] and highest < 30
-    assert f"--lr {highest:.2g}, the highest" in warned
+    assert not record["trains"] and highest < 4
+    assert f"--lr {highest:.3g}, the highest" in warned
 
 
 def test_a_model_without_branches_is_said(grammar, tmp_path, caplog):
