@@ -15,6 +15,7 @@ from torch import nn
 
 from ..before_training import give_scales
 from ..gradinit import GradInitError
+from ..optim.wrapped import prepare
 from ..run_settings import RunConfig, check_flags, wanted
 
 
@@ -46,12 +47,16 @@ class GradInitHook:
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> nn.Module:
         """As the task's own; remembers a model built to be trained. Raises: SystemExit."""
-        if from_checkpoint or not wanted(self._flags):
+        if from_checkpoint:
             return super().build_model(cfg, from_checkpoint)  # type: ignore[misc]
         with _one_line_errors():
-            check_flags(self._flags, self._run)
+            if wanted(self._flags):
+                check_flags(self._flags, self._run)
         model = super().build_model(cfg, from_checkpoint)  # type: ignore[misc]
-        self._fresh = FreshModel(model)
+        with _one_line_errors():
+            prepare(self._run, model)
+        if wanted(self._flags):
+            self._fresh = FreshModel(model)
         return model
 
     def build_criterion(self, cfg: Any, *args: Any, **kwargs: Any) -> nn.Module:
