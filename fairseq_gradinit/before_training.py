@@ -59,7 +59,7 @@ def give_scales(
     folder = Path(run.checkpoint.save_dir) / "gradinit"
     path = folder / "scales.json"
     settings = settings_of(flags, run)
-    config = _config(settings, flags, run)
+    config = _config(settings, flags, run, model)
     if flags.gradinit_scales is not None:
         source = Path(flags.gradinit_scales)
         applied = _apply(model, source)
@@ -157,11 +157,13 @@ def _reuse(model: nn.Module, path: Path, config: dict[str, Any]) -> bool:
         return False
 
 
-def _config(settings: Settings, flags: GradInitConfig, run: RunConfig) -> dict[str, Any]:
+def _config(
+    settings: Settings, flags: GradInitConfig, run: RunConfig, model: nn.Module
+) -> dict[str, Any]:
     return {
         **settings.as_dict(),
         "optimizer": optimizer_name(run),
-        "optimizer_config": optimizer_config(run),
+        "optimizer_config": optimizer_config(run, model),
         "max_tokens": flags.gradinit_max_tokens or run.dataset.max_tokens,
         "batch_size": run.dataset.batch_size,
         "data": str(flags.data),

@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
@@ -94,6 +94,7 @@ class FairseqModular(WrappedOptimizer):
 
     by_matrix = True
     needs_roles = True
+    _shown: ClassVar[Module | None] = None
 
     def betas(self) -> tuple[float, float | None]:
         """β₁ and β₂, or β₁ alone."""
@@ -110,7 +111,9 @@ class FairseqModular(WrappedOptimizer):
         roles = roles_of(params, self.title)
         stacks = next((role.stacks for role in roles if role.stacks), ())
         tree = self._tree(stacks)
-        logger.info(f"modular norm of the model:\n{tree}")
+        if tree != FairseqModular._shown:  # GradInit's look-ahead builds one optimizer a walk
+            FairseqModular._shown = tree
+            logger.info(f"modular norm of the model:\n{tree}")
         targets = tree.targets()
         groups = [
             {"params": [p], **self._plan(p, role, targets, stacks)}

@@ -64,8 +64,8 @@ def storage_factor(outline: Outline, atom: str, units: str = "published") -> flo
     """stored weight = factor × the published network's weight.
 
     fc1: √2, its activation's (exact for relu). q, k: a logit is q·k/(9·d_head) there and
-    q·k/√d_head in fairseq, so each has d_head^(−1/4)/3; v: 1/3. out_proj, fc2 of branch b of n, w = 1/n:
-    w/(1 − w) in Post-LN, whose LayerNorm removes the scale of (1 − w)·x + w·f at once;
+    q·k/√d_head in fairseq, so each has d_head^(−1/4)/3; v: 1/3. out_proj, fc2 of branch b of n,
+    w = 1/n: w/(1 − w) in Post-LN, whose LayerNorm removes the scale of (1 − w)·x + w·f at once;
     w/(1 − w)^(b+1) in Pre-LN, where the stream keeps it to the last LayerNorm. All others: 1.
 
     Args:

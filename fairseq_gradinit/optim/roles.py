@@ -67,13 +67,9 @@ def tag(model: nn.Module) -> None:
         GradInitError: `param_group` is taken.
     """
     uses: dict[int, list[Use]] = defaultdict(list)
-    stacks = tuple(
-        stack
-        for name in ("encoder", "decoder")
-        if isinstance(
-            stack := getattr(model, name, None), (TransformerEncoderBase, TransformerDecoderBase)
-        )
-    )
+    found = (getattr(model, name, None) for name in ("encoder", "decoder"))
+    kinds = (TransformerEncoderBase, TransformerDecoderBase)
+    stacks = tuple(stack for stack in found if isinstance(stack, kinds) and len(stack.layers))
     for stack in stacks:
         for parameter, use in _uses(stack):
             uses[id(parameter)].append(use)

@@ -79,7 +79,8 @@ def prepare(run: Any, model: nn.Module) -> None:
     Raises:
         GradInitError: a way of training that the optimizer cannot do.
     """
-    optimizer = OPTIMIZER_REGISTRY.get(getattr(run.optimizer, "_name", None))
+    name = getattr(getattr(run, "optimizer", None), "_name", None)
+    optimizer = OPTIMIZER_REGISTRY.get(name)
     if optimizer is None or not issubclass(optimizer, WrappedOptimizer):
         return
     common = run.common
@@ -89,6 +90,11 @@ def prepare(run: Any, model: nn.Module) -> None:
                 f"--{flag.replace('_', '-')}: --optimizer {optimizer.title} keeps its state in "
                 "fp32 and needs fp32 masters; use --fp16, --amp or common.bf16=true without it"
             )
+    if run.distributed_training.zero_sharding != "none":
+        raise GradInitError(
+            f"--zero-sharding {run.distributed_training.zero_sharding}: --optimizer "
+            f"{optimizer.title} is not sharded; leave the flag out"
+        )
     if optimizer.by_matrix:
         if run.distributed_training.ddp_backend == "fully_sharded":
             raise GradInitError(

@@ -15,6 +15,7 @@ from torch import nn
 
 from ..before_training import give_scales
 from ..gradinit import GradInitError
+from ..optim.schedule_free import gradient_point
 from ..optim.wrapped import prepare
 from ..run_settings import RunConfig, check_flags, wanted
 
@@ -58,6 +59,13 @@ class GradInitHook:
         if wanted(self._flags):
             self._fresh = FreshModel(model)
         return model
+
+    def train_step(
+        self, sample: Any, model: Any, criterion: Any, optimizer: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        """As the task's own, with the weights where the optimizer takes its gradients."""
+        with gradient_point(optimizer):
+            return super().train_step(sample, model, criterion, optimizer, *args, **kwargs)  # type: ignore[misc]
 
     def build_criterion(self, cfg: Any, *args: Any, **kwargs: Any) -> nn.Module:
         """As the task's own; remembered for GradInit's loss."""
