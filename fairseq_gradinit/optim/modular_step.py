@@ -79,7 +79,7 @@ class ModularOptimizer(torch.optim.Optimizer):
         if not state:
             self._start(p, group, state, seed)
         update = _base_update(p.grad, state, group)  # type: ignore[arg-type]
-        _NORMALISE[group["kind"]](update, state, group)
+        normalise(update, state, group)
         state["step"] += 1
         p.sub_(update)
         if group["kind"] == "matrix":
@@ -108,6 +108,11 @@ def _base_update(grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> 
     square = state["exp_avg_sq"]
     square.lerp_(grad * grad, (1 - group["beta2"]) ** power)
     return (average / square.sqrt()).nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def normalise(update: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+    """Scales `update` in place to what its group's kind and target and lr ask for."""
+    _NORMALISE[group["kind"]](update, state, group)
 
 
 def _matrix_scale(
