@@ -83,6 +83,10 @@ class RunLoss:
         value, count = self._summed([totals])[0].tolist()
         return value / count if count else None
 
+    def anywhere(self, count: int) -> int:
+        """`count` summed over ranks."""
+        return int(self._summed([torch.tensor(float(count))])[0])
+
     def at(self, weights: Sequence[Tensor], measure: Measure, sample: Any) -> Any:
         """`measure(model, criterion, sample)` with `weights` in place of the model's own."""
         self.forward_passes += 1

@@ -1,3 +1,3 @@
 """Learning-rate schedules; importing this registers them."""
 
-from . import inverse_sqrt_nowarmup  # noqa: F401
+from . import catapult, inverse_sqrt_nowarmup  # noqa: F401

@@ -99,7 +99,7 @@ class FairseqGIAdam(FairseqAdam):
         """Raises: SystemExit: nobody has handed over a batch to measure g₀ on."""
         if self.pending:
             raise SystemExit(
-                "fairseq-train: error: --optimizer gi_adam: this run's --task does not have g0 measured "
+                "fairseq-train: error: --optimizer gi_adam: this run's --task does not measure g0 "
                 "before the first update; use --task translation or language_modeling_gradinit, or "
                 "mix fairseq_gradinit.first_update.FirstUpdate into yours"
             )
