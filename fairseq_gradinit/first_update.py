@@ -155,11 +155,11 @@ class FirstUpdate:
         optimizer: FairseqOptimizer,
         model: nn.Module,
         criterion: nn.Module,
-        samples: Sequence[Any],
+        samples: Sequence[Any] | None,
     ) -> AtFirstUpdate:
         """Prepares every part of `optimizer` that waits.
 
-        samples: the micro-batches of the first update on this rank.
+        samples: the micro-batches of the first update on this rank; None: a batch is drawn.
 
         Raises:
             GradInitError: a part cannot be prepared, or not with this way of training.
@@ -173,6 +173,8 @@ class FirstUpdate:
         loss = RunLoss(model, criterion)
         layout = Layout(optimizer, loss.parameters)
         supply = Supply(self._train_iterator, run)
+        if samples is None:
+            samples = supply.draw(1, "--update-freq")
         at = AtFirstUpdate(run, model, loss, optimizer, layout, samples, supply)
         for part in waiting(optimizer):
             part.prepare(at)

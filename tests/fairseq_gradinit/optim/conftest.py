@@ -9,10 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from fairseq import options, tasks, utils
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.trainer import Trainer
-from fairseq_runs import train, train_arguments
+from fairseq_runs import build, train
 from optimizer_rows import ROWS, Named, Row
 
 NO_DROPOUT = ["--dropout=0"]
@@ -51,26 +49,12 @@ class Bench:
         ]
 
 
-def build(data: Path, save_dir: Path, *flags: str) -> tuple[Any, Any, Trainer]:
-    """Task, criterion and Trainer of a complete command line, with the train iterator made."""
-    arguments = train_arguments(data, save_dir, *NO_DROPOUT, *flags)
-    args = options.parse_args_and_arch(options.get_training_parser(), arguments)
-    config = convert_namespace_to_omegaconf(args)
-    utils.import_user_module(config.common)
-    torch.manual_seed(config.common.seed)
-    task = tasks.setup_task(config.task)
-    model, criterion = task.build_model(config.model), task.build_criterion(config.criterion)
-    trainer = Trainer(config, task, model, criterion)
-    trainer.get_train_iterator(epoch=1)
-    return task, criterion, trainer
-
-
 @pytest.fixture
 def bench(grammar, tmp_path) -> Callable[..., Bench]:
     """Builds a `Bench` of a row."""
 
     def make(row: Row, *flags: str) -> Bench:
-        task, criterion, trainer = build(grammar, tmp_path, *row.arguments, *flags)
+        task, criterion, trainer = build(grammar, tmp_path, *NO_DROPOUT, *row.arguments, *flags)
         samples = draw(task, trainer)
         first = mean_gradient(trainer.get_model(), criterion, samples)
         task.prepare(trainer.optimizer, trainer.model, criterion, samples)
