@@ -4,7 +4,7 @@ import argparse
 
 import torch
 
-from . import optim, tasks  # noqa: F401
+from . import lr_scheduler, optim, tasks  # noqa: F401
 from .help import show_flags_in_help
 
 show_flags_in_help()

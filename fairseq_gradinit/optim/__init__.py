@@ -1,3 +1,7 @@
-"""Optimizers for fairseq that are said to need no warmup; importing this registers them."""
+"""Optimizers that need no warmup; importing this registers every one in the folder."""
 
-from . import adamw2, modular, muon, radam, rotational, schedule_free  # noqa: F401
+from importlib import import_module
+from pkgutil import iter_modules
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

@@ -6,6 +6,7 @@ from fairseq.tasks import register_task
 from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageModelingTask
 
 from ..config import GradInitConfig
+from ..first_update import FirstUpdate
 from .hook import GradInitHook
 
 
@@ -15,5 +16,5 @@ class LanguageModelingGradInitConfig(LanguageModelingConfig, GradInitConfig):
 
 
 @register_task("language_modeling_gradinit", dataclass=LanguageModelingGradInitConfig)
-class LanguageModelingGradInitTask(GradInitHook, LanguageModelingTask):
+class LanguageModelingGradInitTask(GradInitHook, FirstUpdate, LanguageModelingTask):
     """fairseq's language modelling task; without --gradinit it does what the stock task does."""

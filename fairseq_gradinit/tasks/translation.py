@@ -6,6 +6,7 @@ from fairseq.tasks import TASK_DATACLASS_REGISTRY, TASK_REGISTRY, register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
 from ..config import GradInitConfig
+from ..first_update import FirstUpdate
 from .hook import GradInitHook
 
 
@@ -15,7 +16,7 @@ class TranslationGradInitConfig(TranslationConfig, GradInitConfig):
 
 
 @register_task("translation_gradinit", dataclass=TranslationGradInitConfig)
-class TranslationGradInitTask(GradInitHook, TranslationTask):
+class TranslationGradInitTask(GradInitHook, FirstUpdate, TranslationTask):
     """fairseq's translation task; without --gradinit it does what the stock task does."""
 
 
