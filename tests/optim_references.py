@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,26 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 def spectral_norm(matrix: Array) -> float:
     return float(np.linalg.svd(matrix, compute_uv=False)[0])
+
+
+class PowerIteration:
+    """σ_max from below: ten iterations at the first call, one at each later from where it was."""
+
+    def __init__(self, start: Array) -> None:
+        self.vector = start
+        self.iterations = 10
+
+    def __call__(self, matrix: Array) -> float:
+        sigma = 0.0
+        for _ in range(self.iterations):
+            left = matrix @ self.vector
+            if not left.any():
+                return 0.0
+            right = matrix.T @ (left / np.linalg.norm(left))
+            sigma = float(np.linalg.norm(right))
+            self.vector = right / sigma
+        self.iterations = 1
+        return sigma
 
 
 def _row_norm(rows: Array, i: int) -> float:
@@ -31,8 +51,9 @@ def modular(
     factor: float = 1.0,
     row_norm: float | None = 1.0,
     matrix_target: float = 1.0,
+    norm_of: Callable[[Array], float] = spectral_norm,
 ) -> Array:
-    """Large et al. 2024, §4 and the released loop, with exact norms."""
+    """Large et al. 2024, §4 and the released loop; exact norms unless `norm_of` is another."""
     w = w.copy()
     m, v = np.zeros_like(w), np.zeros_like(w)
     radius = [_row_norm(w, i) if row_norm is None else row_norm for i in range(len(w))]
@@ -46,7 +67,7 @@ def modular(
             ).reshape(w.shape)
         if kind in ("matrix", "tied"):
             wanted = target if kind == "matrix" else matrix_target
-            sigma = spectral_norm(u)
+            sigma = norm_of(u)
             whole = (
                 lr * wanted * factor * math.sqrt(w.shape[0] / w.shape[1]) / sigma if sigma else 0
             )
@@ -89,12 +110,14 @@ def adamw2(
     weight_decay: float,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
+    norms_of: tuple[Callable[[Array], float], ...] = (spectral_norm, spectral_norm),
 ) -> Array:
     """AdamW with lr ≤ τ·σ_max(W)/σ_max(u) for a matrix."""
     for u in adam_steps(gradients, betas, eps):
         size = lr
-        if w.ndim == 2 and spectral_norm(w) > 0 and spectral_norm(u) > 0:
-            size = min(lr, tau * spectral_norm(w) / spectral_norm(u))
+        weight, change = (norm(x) if w.ndim == 2 else 0.0 for norm, x in zip(norms_of, (w, u)))
+        if weight > 0 and change > 0:
+            size = min(lr, tau * weight / change)
         w = w - size * weight_decay * w - size * u
     return w
 

@@ -73,22 +73,20 @@ class AdamW2(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        seed = 0
         for group in self.param_groups:
             for p in group["params"]:
-                seed += 1
                 if p.grad is not None:
-                    self._update(p, group, seed)
+                    self._update(p, group)
         return loss
 
-    def _update(self, p: Tensor, group: dict[str, Any], seed: int) -> None:
+    def _update(self, p: Tensor, group: dict[str, Any]) -> None:
         state = self.state[p]
         if not state:
             state["step"] = 0
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
             if p.dim() == 2:
-                state["weight_vector"] = start_vector(p, seed)
-                state["update_vector"] = start_vector(p, seed)
+                state["weight_vector"] = start_vector(p)
+                state["update_vector"] = start_vector(p)
         update = adam_direction(p.grad, state, group)  # type: ignore[arg-type]
         lr: float | Tensor = group["lr"]
         if p.dim() == 2:

@@ -66,18 +66,16 @@ class ModularOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        seed = 0
         for group in self.param_groups:
             for p in group["params"]:
-                seed += 1
                 if p.grad is not None:
-                    self._update(p, group, seed)
+                    self._update(p, group)
         return loss
 
-    def _update(self, p: Tensor, group: dict[str, Any], seed: int) -> None:
+    def _update(self, p: Tensor, group: dict[str, Any]) -> None:
         state = self.state[p]
         if not state:
-            self._start(p, group, state, seed)
+            self._start(p, group, state)
         update = _base_update(p.grad, state, group)  # type: ignore[arg-type]
         normalise(update, state, group)
         state["step"] += 1
@@ -88,13 +86,13 @@ class ModularOptimizer(torch.optim.Optimizer):
             rows = p.norm(dim=1, keepdim=True)
             p.mul_(torch.where(rows > 0, state.get("row_norm", group["row_norm"]) / rows, 0.0))
 
-    def _start(self, p: Tensor, group: dict[str, Any], state: dict[str, Any], seed: int) -> None:
+    def _start(self, p: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
         state["step"] = 0
         state["exp_avg"] = torch.zeros_like(p)
         if group["beta2"] is not None:
             state["exp_avg_sq"] = torch.zeros_like(p)
         if group["kind"] in ("matrix", "tied"):
-            state["vector"] = start_vector(p, seed)
+            state["vector"] = start_vector(p)
         if group["row_norm"] is None:
             state["row_norm"] = p.norm(dim=1, keepdim=True)
 

@@ -82,7 +82,8 @@ class FairseqScheduleFree(WrappedOptimizer):
 
     def step(self, closure: Any = None, scale: float = 1.0, groups: Any = None) -> None:
         """One update, after which the parameters are x. Raises: SystemExit."""
-        if not self._gradient_at_y:
+        begun = any("z" in state for state in self.optimizer.state.values())
+        if begun and not self._gradient_at_y:  # at first y is x
             raise SystemExit(
                 "fairseq-train: error: --optimizer schedule_free: this --task does not switch "
                 "between the weights that are trained and those that are used; train with --task "

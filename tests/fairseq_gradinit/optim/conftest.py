@@ -13,6 +13,8 @@ from fairseq.trainer import Trainer
 from fairseq_runs import build, train
 from optimizer_rows import ROWS, Named, Row
 
+from fairseq_gradinit.optim.schedule_free import gradient_point
+
 NO_DROPOUT = ["--dropout=0"]
 
 
@@ -29,8 +31,9 @@ class Bench:
 
     def step(self, gradient: Named) -> None:
         """One step of the optimizer along a given gradient."""
-        for name, p in self.model.named_parameters():
-            p.grad = gradient[name].to(p, copy=True)
+        with gradient_point(self.trainer.optimizer):
+            for name, p in self.model.named_parameters():
+                p.grad = gradient[name].to(p, copy=True)
         self.trainer.optimizer.step()
 
     def weights(self) -> Named:
