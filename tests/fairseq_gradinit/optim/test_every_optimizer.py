@@ -123,7 +123,9 @@ def test_16_bits_train_as_32(trained, row, precision):
         if name.endswith("k_proj.bias"):
             continue  # softmax does not see it: its gradient is rounding alone
         error = (moved[name] - weight).norm() / (weight.norm() + 1e-3)
-        assert error < 0.1, (name, float(error))
+        # A step of Adam's kind is all sign at first, and of the 16 entries of a bias that starts
+        # at 0 one whose gradient is near 0 may turn.
+        assert error < (0.1 if weight.dim() > 1 else 0.5), (name, float(error))
     for state in half["last_optimizer_state"]["state"].values():
         for name, value in state.items():
             if torch.is_tensor(value) and value.is_floating_point():
