@@ -171,7 +171,8 @@ class CatapultSchedule(FairseqLRScheduler):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up a catapult's state; that of another schedule says nothing of η_init."""
         self.eta_init = state_dict.get("eta_init")
-        self.decay.load_state_dict(state_dict.get("decay", state_dict))
+        if "decay" in state_dict:
+            self.decay.load_state_dict(state_dict["decay"])
 
 
 def _check(cfg: Any, cap: float) -> None:

@@ -48,7 +48,8 @@ def measure(at: AtFirstUpdate, by: str, cap: float, first: float, tolerance: flo
 
     Args:
         by: what the step must not spoil. loss: L. source: 1/(what the source is worth), against the
-            best of the smaller rates, since before training it is worth nothing. spread: 1/ρ.
+            best of the smaller rates, since before training it is worth nothing. spread: 1/ρ, which
+            rises from the smallest rate on, so that the upper half of its bracket is looked for.
         cap, first, tolerance: see `find_catapult`.
 
     Raises:
@@ -71,6 +72,8 @@ def measure(at: AtFirstUpdate, by: str, cap: float, first: float, tolerance: flo
             return value(at.layout.weights())
 
     start = loss if by == "loss" else value(weights)
+    if by == "spread":
+        start, tolerance = start * (1 + tolerance / 2), (1 + tolerance) / (1 + tolerance / 2) - 1
     found = find_catapult(value_at, start, cap, first, tolerance, follow_best=by == "source")
     if not math.isfinite(found.reference):
         raise GradInitError(
