@@ -36,7 +36,10 @@ RECIPES = [
     "vl-convert-python>=1.7",
 ]
 
-DEV = ["hypothesis>=6.100", "mypy>=1.8", "pandas-stubs", "pytest>=8", "ruff>=0.4"]
+# --optimizer schedule_free.
+OPTIMIZERS = ["schedulefree>=1.4"]
+
+DEV = [*OPTIMIZERS, "hypothesis>=6.100", "mypy>=1.8", "pandas-stubs", "pytest>=8", "ruff>=0.4"]
 
 setup(
     name="fairseq_gradinit",
@@ -49,7 +52,7 @@ setup(
     packages=find_packages(include=["fairseq_gradinit", "fairseq_gradinit.*"]),
     package_data={"fairseq_gradinit": ["py.typed"]},
     install_requires=FAIRSEQ,
-    extras_require={"recipes": RECIPES, "dev": RECIPES + DEV},
+    extras_require={"optimizers": OPTIMIZERS, "recipes": RECIPES, "dev": RECIPES + DEV},
     classifiers=[
         "License :: OSI Approved :: MIT License",
         "Programming Language :: Python :: 3.11",

@@ -82,7 +82,7 @@ def give_scales(
     if wants_unigram:
         unigram = _give_frequencies(model, criterion, dataset, index_lists, settings.seed)
     about.update(
-        config={**_config(settings, run), "unigram": unigram is not None},
+        config={**_config(settings, run, model), "unigram": unigram is not None},
         made_from=made_from(flags, run),
     )
     if _reuse(model, path, about):
@@ -203,9 +203,9 @@ def _try(
     return list(try_rates(try_at, settings.eta))
 
 
-def _config(settings: Settings, run: RunConfig) -> dict[str, Any]:
+def _config(settings: Settings, run: RunConfig, model: nn.Module) -> dict[str, Any]:
     return {
         **settings.as_dict(),
         "optimizer": optimizer_name(run),
-        "optimizer_config": optimizer_config(run),
+        "optimizer_config": optimizer_config(run, model),
     }

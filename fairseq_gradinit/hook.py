@@ -20,6 +20,8 @@ from .before_training import give_scales
 from .files import FileError
 from .flags import with_flags
 from .gradinit import GradInitError
+from .optim.schedule_free import gradient_point
+from .optim.wrapped import prepare
 from .run import RunConfig, autocast, check_flags, wanted, watch_interval
 from .watch import Watch, some_samples
 
@@ -55,12 +57,16 @@ class GradInitHook:
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> nn.Module:
         """As the task's own; remembers a model built to be trained. Raises: SystemExit."""
-        if from_checkpoint or not wanted(self._flags):
+        if from_checkpoint:
             return super().build_model(cfg, from_checkpoint)  # type: ignore[misc]
         with _one_line_errors():
-            check_flags(self._flags, self._run)
+            if wanted(self._flags):
+                check_flags(self._flags, self._run)
         model = super().build_model(cfg, from_checkpoint)  # type: ignore[misc]
-        self._fresh = FreshModel(model)
+        with _one_line_errors():
+            prepare(self._run, model)
+        if wanted(self._flags):
+            self._fresh = FreshModel(model)
         return model
 
     def build_criterion(self, cfg: Any, *args: Any, **kwargs: Any) -> nn.Module:
@@ -115,7 +121,7 @@ class GradInitHook:
         if self._watch is not None:
             with _one_line_errors():
                 self._watch.before_update(update_num, model)
-        with autocast(self._flags):
+        with autocast(self._flags), gradient_point(optimizer):
             return super().train_step(  # type: ignore[misc]
                 sample, model, criterion, optimizer, update_num, *args, **kwargs
             )

@@ -4,7 +4,7 @@ import argparse
 
 import torch
 
-from . import tasks  # noqa: F401
+from . import lr_scheduler, optim, tasks  # noqa: F401
 from .flags import show_flags_in_help
 
 show_flags_in_help()

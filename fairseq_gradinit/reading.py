@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from fairseq import utils
+from fairseq.models import FairseqEncoder
 from torch import Tensor, nn
 
 from .gradinit.measures import Reading, token_spread
@@ -57,6 +58,15 @@ def swapped(sample: Any) -> Any | None:
         return None
     moved = {**given, "prev_output_tokens": given["prev_output_tokens"].roll(1, 0)}
     return {**sample, "net_input": moved, "target": sample["target"].roll(1, 0)}
+
+
+def encoder_spread(model: Any, sample: Any) -> float | None:
+    """Token spread of what the encoder gives for a sample; None for a model without one."""
+    encoder = getattr(model, "encoder", None)
+    if not isinstance(encoder, FairseqEncoder):
+        return None
+    found = _encoder_states(encoder.forward_torchscript(_on_device(model, sample)["net_input"]))
+    return token_spread(torch.cat(found)) if found else None
 
 
 def _nll(

@@ -105,10 +105,11 @@ def optimizer_name(run: RunConfig) -> str:
     return run.optimizer._name
 
 
-def optimizer_config(run: RunConfig) -> dict[str, Any]:
+def optimizer_config(run: RunConfig, model: nn.Module) -> dict[str, Any]:
     """The hyper-parameters that the run's optimizer would be built with, JSON-ready."""
-    one = nn.Parameter(torch.zeros(1))
-    return dict(optim.build_optimizer(run.optimizer, [one]).optimizer_config)
+    # Over the model itself: some optimizers refuse parameters of which they know no use.
+    parameters = list(model.parameters())
+    return dict(optim.build_optimizer(run.optimizer, parameters).optimizer_config)
 
 
 def run_optimizer(run: RunConfig, settings: Settings) -> MakeOptimizer:

@@ -9,6 +9,7 @@ from fairseq.tasks import TASK_DATACLASS_REGISTRY, TASK_REGISTRY, register_task
 from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageModelingTask
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
+from .first_update import FirstUpdate
 from .flags import GradInitConfig
 from .hook import GradInitHook
 
@@ -19,7 +20,7 @@ class TranslationGradInitConfig(TranslationConfig, GradInitConfig):
 
 
 @register_task("translation_gradinit", dataclass=TranslationGradInitConfig)
-class TranslationGradInitTask(GradInitHook, TranslationTask):
+class TranslationGradInitTask(GradInitHook, FirstUpdate, TranslationTask):
     """fairseq's translation task with GradInit before the first update."""
 
 
@@ -39,5 +40,5 @@ class LanguageModelingGradInitConfig(LanguageModelingConfig, GradInitConfig):
 
 
 @register_task("language_modeling_gradinit", dataclass=LanguageModelingGradInitConfig)
-class LanguageModelingGradInitTask(GradInitHook, LanguageModelingTask):
+class LanguageModelingGradInitTask(GradInitHook, FirstUpdate, LanguageModelingTask):
     """fairseq's language modelling task with GradInit before the first update."""

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fairseq import checkpoint_utils, options
+from fairseq import checkpoint_utils, options, tasks
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.distributed.utils import call_main
+from fairseq.trainer import Trainer
 from fairseq_cli import train as fairseq_train
 
 import fairseq_gradinit.plugin  # noqa: F401  other tests may have loaded the package before fairseq
@@ -69,6 +70,19 @@ def run(arguments: list[str], hydra: list[str] | None = None) -> None:
     config = convert_namespace_to_omegaconf(args)
     config.merge_with_dotlist(hydra or [])
     call_main(config, fairseq_train.main)
+
+
+def build(data: Path, save_dir: Path, *flags: str) -> tuple[Any, Any, Trainer]:
+    """Task, criterion and Trainer of a complete command line, with the train iterator made."""
+    arguments = train_arguments(data, save_dir, *flags)
+    args = options.parse_args_and_arch(options.get_training_parser(), arguments)
+    config = convert_namespace_to_omegaconf(args)
+    torch.manual_seed(config.common.seed)
+    task = tasks.setup_task(config.task)
+    model, criterion = task.build_model(config.model), task.build_criterion(config.criterion)
+    trainer = Trainer(config, task, model, criterion)
+    trainer.get_train_iterator(epoch=1)
+    return task, criterion, trainer
 
 
 def command(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

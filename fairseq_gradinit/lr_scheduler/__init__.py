@@ -1,0 +1,3 @@
+"""Learning-rate schedules; importing this registers them."""
+
+from . import catapult, inverse_sqrt_nowarmup  # noqa: F401
