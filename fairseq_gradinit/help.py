@@ -15,6 +15,7 @@ from fairseq import options
 from fairseq.dataclass.utils import gen_parser_from_dataclass
 
 from .config import GradInitConfig
+from .init import InitConfig
 
 HELP = {"-h", "--help"}
 
@@ -32,6 +33,7 @@ def _with_flags(parse: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         if HELP & set(sys.argv[1:] if input_args is None else input_args):
             gen_parser_from_dataclass(parser.add_argument_group("GradInit"), GradInitConfig())
+            gen_parser_from_dataclass(parser.add_argument_group("Initialisers"), InitConfig())
         return parse(parser, input_args, **kwargs)
 
     parse_args_and_arch.shows_gradinit = True  # type: ignore[attr-defined]

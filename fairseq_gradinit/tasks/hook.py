@@ -11,8 +11,12 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+from fairseq import utils
 from torch import nn
 
+from .. import init
+from ..batches import whole_batches
 from ..before_training import give_scales
 from ..gradinit import GradInitError
 from ..run_settings import RunConfig, check_flags, wanted
@@ -43,15 +47,19 @@ class GradInitHook:
 
     _fresh: FreshModel | None = None
     _criterion: nn.Module | None = None
+    _init: str = init.DEFAULT
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> nn.Module:
         """As the task's own; remembers a model built to be trained. Raises: SystemExit."""
-        if from_checkpoint or not wanted(self._flags):
-            return super().build_model(cfg, from_checkpoint)  # type: ignore[misc]
         with _one_line_errors():
-            check_flags(self._flags, self._run)
-        model = super().build_model(cfg, from_checkpoint)  # type: ignore[misc]
-        self._fresh = FreshModel(model)
+            if not from_checkpoint and wanted(self._flags):
+                check_flags(self._flags, self._run)
+            self._init = init.variant(self._flags, cfg, from_checkpoint)
+            model = super().build_model(cfg, from_checkpoint)  # type: ignore[misc]
+            init.apply(model, self._init, self._flags, cfg, from_checkpoint)
+        profiles = init.VARIANTS[self._init].profiles
+        if not from_checkpoint and (wanted(self._flags) or profiles):
+            self._fresh = FreshModel(model)
         return model
 
     def build_criterion(self, cfg: Any, *args: Any, **kwargs: Any) -> nn.Module:
@@ -83,9 +91,16 @@ class GradInitHook:
             if fresh.release() and self._criterion is not None:
                 with _one_line_errors():
                     index_lists = self._index_lists(dataset, *args, **kwargs)
-                    give_scales(
-                        fresh.model, self._criterion, dataset, index_lists, self._flags, self._run
-                    )
+                    self._profile(fresh.model, dataset, index_lists)
+                    if wanted(self._flags):
+                        give_scales(
+                            fresh.model,
+                            self._criterion,
+                            dataset,
+                            index_lists,
+                            self._flags,
+                            self._run,
+                        )
         return super().get_batch_iterator(dataset, *args, **kwargs)  # type: ignore[misc]
 
     @property
@@ -97,6 +112,15 @@ class GradInitHook:
     def _run(self) -> RunConfig:
         # The task's node hangs in the run's whole configuration (fairseq's merge_with_parent).
         return self._flags._get_root()
+
+    def _profile(self, model: nn.Module, dataset: Any, index_lists: Any) -> None:
+        """Admin's ω from one batch, before GradInit scales what it left."""
+        rng = np.random.default_rng(self._run.common.seed)
+        sample = next(whole_batches(dataset, index_lists, rng))
+        device = next(model.parameters()).device
+        if device.type == "cuda":
+            sample = utils.move_to_cuda(sample, device=device)
+        init.profile(model, self._init, sample)
 
     def _train_split(self) -> Any:
         return self.datasets.get(self._run.dataset.train_subset)  # type: ignore[attr-defined]

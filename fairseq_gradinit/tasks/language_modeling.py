@@ -6,11 +6,12 @@ from fairseq.tasks import register_task
 from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageModelingTask
 
 from ..config import GradInitConfig
+from ..init import InitConfig
 from .hook import GradInitHook
 
 
 @dataclass
-class LanguageModelingGradInitConfig(LanguageModelingConfig, GradInitConfig):
+class LanguageModelingGradInitConfig(LanguageModelingConfig, InitConfig, GradInitConfig):
     """fairseq's language modelling with the flags of GradInit."""
 
 

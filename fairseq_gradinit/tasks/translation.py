@@ -6,11 +6,12 @@ from fairseq.tasks import TASK_DATACLASS_REGISTRY, TASK_REGISTRY, register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
 from ..config import GradInitConfig
+from ..init import InitConfig
 from .hook import GradInitHook
 
 
 @dataclass
-class TranslationGradInitConfig(TranslationConfig, GradInitConfig):
+class TranslationGradInitConfig(TranslationConfig, InitConfig, GradInitConfig):
     """fairseq's translation with the flags of GradInit."""
 
 
