@@ -33,10 +33,11 @@ def decoder_factor(m: int) -> float:
 def initialise(model: nn.Module) -> None:
     """Xavier first; then v, out_proj, fc1, fc2 × 0.67·N^(−1/4) in the encoder and × (9M)^(−1/4) in
     the decoder, the encoder's embedding × (9N)^(−1/4), the decoder's × (9M)^(−1/4); one that both
-    share once, with N. Weights alone, q and k as they are, as in the released code.
+    share once, with N. Weights alone; q and k stay as they are, as in the released code.
 
     The paper's v is Xavier with gain 1, fairseq's has 1/√2 unless encoder and decoder differ in
-    width, so it takes × √2 beside.
+    width, so it takes × √2 beside. v's bias becomes 0: the theory has none, and with torch's
+    U(±1/√d), which no depth shrinks, the first update of out_proj grows with the number of layers.
 
     The paper trains with Adam at 5e-4, inverse square root from update 0, and dropout 0.5.
 
@@ -53,6 +54,8 @@ def initialise(model: nn.Module) -> None:
                 to_gain_1 = math.sqrt(2) if attention.qkv_same_dim else 1.0
                 attention.v_proj.weight.mul_(factor * to_gain_1)
                 attention.out_proj.weight.mul_(factor)
+                if attention.v_proj.bias is not None:
+                    attention.v_proj.bias.zero_()
             for linear in (layer.fc1, layer.fc2):
                 linear.weight.mul_(factor)
         for embedding in set(getattr(model, side).embed_tokens.parameters()) - scaled:
