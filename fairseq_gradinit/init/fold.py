@@ -78,8 +78,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise GradInitError(f"{path}: no such file; give a checkpoint of fairseq-train")
     try:
         # fairseq's checkpoints hold an argparse.Namespace, which carries nothing that runs.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
+        torch.serialization.add_safe_globals([argparse.Namespace])
+        state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
         if not (
             {"model", "extra_state"} <= state.keys() and state["cfg"].model and state["cfg"].task
         ):

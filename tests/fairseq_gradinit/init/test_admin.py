@@ -169,6 +169,30 @@ def test_a_16_bit_model_is_measured_in_32(build, batch):
     assert {p.dtype for p in half.parameters()} == {torch.bfloat16}
 
 
+def _profile_on(rank, store, model, sample, results):
+    torch.distributed.init_process_group(
+        "gloo", store=torch.distributed.FileStore(store, 2), rank=rank, world_size=2
+    )
+    results.put((rank, list(admin.profile(model, sample).values())))
+    torch.distributed.destroy_process_group()
+
+
+def test_all_processes_take_the_weights_of_the_first(build, batch, tmp_path):
+    """Each sees another batch, as the ranks of a data-parallel run may."""
+    context = torch.multiprocessing.get_context("fork")
+    results = context.SimpleQueue()
+    arguments = [(r, str(tmp_path / "store"), build("admin"), batch(r), results) for r in (0, 1)]
+    processes = [context.Process(target=_profile_on, args=given) for given in arguments]
+    for process in processes:
+        process.start()
+    found = dict(results.get() for _ in processes)
+    for process in processes:
+        process.join()
+    alone = [list(admin.profile(build("admin"), batch(r)).values()) for r in (0, 1)]
+    assert found[0] == found[1] == pytest.approx(alone[0])
+    assert alone[0] != pytest.approx(alone[1], rel=1e-3)
+
+
 @pytest.mark.parametrize(("branches", "known"), [(10, 1.894032), (12, 2.02), (18, 2.34)])
 def test_the_closed_form_has_the_known_values(branches, known):
     """admin_torch 0.1.0, `O(logn)`, and the values that its documentation prints."""

@@ -120,5 +120,5 @@ def test_no_layer_norm_is_left_anywhere(build, name):
 
 @pytest.mark.parametrize("name", ["admin", "deepnorm", "tfixup", "rezero", "peri_ln"])
 def test_a_stock_model_refuses_the_weights_instead_of_computing_something_else(build, name):
-    with pytest.raises(RuntimeError, match="Missing key|Unexpected key"):
+    with pytest.raises(RuntimeError, match=r"Missing key|Unexpected key"):
         build("plain").load_state_dict(build(name).state_dict())

@@ -106,7 +106,9 @@ def test_power_iteration_follows_the_weights_of_a_training(build, batch):
     follow; it is never over the true σ, so the weight's is never below γ."""
     model = build("sigma_reparam", width=32)
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
-    before = [float(l.parametrizations.weight[0].gain) for l in sigma_reparam._linears(model)]
+    before = [
+        float(linear.parametrizations.weight[0].gain) for linear in sigma_reparam._linears(model)
+    ]
     for seed in range(30):
         optimizer.zero_grad()
         scores = model(**batch(seed)["net_input"])[0]
