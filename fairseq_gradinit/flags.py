@@ -19,6 +19,7 @@ from fairseq.dataclass.utils import gen_parser_from_dataclass
 
 from .gradinit import GradInitError, Settings
 from .gradinit.ranges import Choice
+from .init import InitConfig
 
 PREFIX = "gradinit_"
 WATCH = 200  # updates between looks, with --gradinit
@@ -208,6 +209,7 @@ def _showing_flags(parse: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         if HELP & set(sys.argv[1:] if input_args is None else input_args):
             gen_parser_from_dataclass(parser.add_argument_group("GradInit"), GradInitConfig())
+            gen_parser_from_dataclass(parser.add_argument_group("Initialisers"), InitConfig())
         return parse(parser, input_args, **kwargs)
 
     parse_args_and_arch.shows_gradinit = True  # type: ignore[attr-defined]

@@ -13,15 +13,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from fairseq.distributed.utils import is_master
 from torch import nn
 
+from . import init
+from .batches import Supply
 from .before_training import give_scales
 from .files import FileError
 from .flags import with_flags
 from .gradinit import GradInitError
 from .optim.schedule_free import gradient_point
 from .optim.wrapped import prepare
+from .reading import on_device
 from .run import RunConfig, autocast, check_flags, wanted, watch_interval
 from .watch import Watch, some_samples
 
@@ -54,18 +58,20 @@ class GradInitHook:
     _fresh: FreshModel | None = None
     _criterion: nn.Module | None = None
     _watch: Watch | None = None
+    _init: str = init.DEFAULT
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> nn.Module:
         """As the task's own; remembers a model built to be trained. Raises: SystemExit."""
-        if from_checkpoint:
-            return super().build_model(cfg, from_checkpoint)  # type: ignore[misc]
         with _one_line_errors():
-            if wanted(self._flags):
+            if not from_checkpoint and wanted(self._flags):
                 check_flags(self._flags, self._run)
-        model = super().build_model(cfg, from_checkpoint)  # type: ignore[misc]
-        with _one_line_errors():
-            prepare(self._run, model)
-        if wanted(self._flags):
+            # Before the task's own, which takes the flags of other parts out of `cfg`.
+            self._init = init.variant(self._flags, cfg, from_checkpoint)
+            model = super().build_model(cfg, from_checkpoint)  # type: ignore[misc]
+            init.apply(model, self._init, self._flags, cfg, from_checkpoint)
+            if not from_checkpoint:
+                prepare(self._run, model)
+        if not from_checkpoint and (wanted(self._flags) or init.VARIANTS[self._init].profiles):
             self._fresh = FreshModel(model)
         return model
 
@@ -100,9 +106,16 @@ class GradInitHook:
             elif self._criterion is not None:
                 with _one_line_errors():
                     index_lists = self._index_lists(dataset, *args, **kwargs)
-                    give_scales(
-                        fresh.model, self._criterion, dataset, index_lists, self._flags, self._run
-                    )
+                    self._profile(fresh.model, dataset, index_lists)
+                    if wanted(self._flags):
+                        give_scales(
+                            fresh.model,
+                            self._criterion,
+                            dataset,
+                            index_lists,
+                            self._flags,
+                            self._run,
+                        )
         return super().get_batch_iterator(dataset, *args, **kwargs)  # type: ignore[misc]
 
     def train_step(
@@ -140,6 +153,11 @@ class GradInitHook:
     def _run(self) -> RunConfig:
         # The task's node hangs in the run's whole configuration (fairseq's merge_with_parent).
         return self._flags._get_root()
+
+    def _profile(self, model: nn.Module, dataset: Any, index_lists: Any) -> None:
+        """Admin's ω from one batch, before GradInit scales what it left."""
+        supply = Supply(dataset, index_lists, np.random.default_rng(self._run.common.seed))
+        init.profile(model, self._init, on_device(model, next(supply.whole_batches())))
 
     def _watched_samples(self) -> Sequence[Any]:
         """Of the first valid split, or else of the train split: always the same."""

@@ -32,7 +32,7 @@ def reading(model: nn.Module, samples: Iterable[Any]) -> Reading:
         model.eval()
         with torch.no_grad():
             for sample in samples:
-                sample = _on_device(model, sample)
+                sample = on_device(model, sample)
                 nll, count = _nll(model, sample, encoder, decoder)
                 total, tokens = total + nll, tokens + count
                 if (other := swapped(sample)) is not None:
@@ -65,7 +65,7 @@ def encoder_spread(model: Any, sample: Any) -> float | None:
     encoder = getattr(model, "encoder", None)
     if not isinstance(encoder, FairseqEncoder):
         return None
-    found = _encoder_states(encoder.forward_torchscript(_on_device(model, sample)["net_input"]))
+    found = _encoder_states(encoder.forward_torchscript(on_device(model, sample)["net_input"]))
     return token_spread(torch.cat(found)) if found else None
 
 
@@ -118,6 +118,7 @@ def _padding(model: nn.Module) -> int:
     return dictionary.pad() if dictionary is not None else 1
 
 
-def _on_device(model: nn.Module, sample: Any) -> Any:
+def on_device(model: nn.Module, sample: Any) -> Any:
+    """The sample where the model is."""
     device = next(model.parameters()).device
     return utils.move_to_cuda(sample, device=device) if device.type == "cuda" else sample

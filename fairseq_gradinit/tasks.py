@@ -12,10 +12,11 @@ from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from .first_update import FirstUpdate
 from .flags import GradInitConfig
 from .hook import GradInitHook
+from .init import InitConfig
 
 
 @dataclass
-class TranslationGradInitConfig(TranslationConfig, GradInitConfig):
+class TranslationGradInitConfig(TranslationConfig, InitConfig, GradInitConfig):
     """fairseq's translation with the flags of GradInit."""
 
 
@@ -35,7 +36,7 @@ class DefaultTranslationTask(TranslationGradInitTask):
 
 
 @dataclass
-class LanguageModelingGradInitConfig(LanguageModelingConfig, GradInitConfig):
+class LanguageModelingGradInitConfig(LanguageModelingConfig, InitConfig, GradInitConfig):
     """fairseq's language modelling with the flags of GradInit."""
 
 
