@@ -15,6 +15,8 @@ from fairseq import options
 from fairseq.dataclass.utils import gen_parser_from_dataclass
 
 from .config import GradInitConfig
+from .probes.config import ProbesConfig
+from .sparse_config import SparseConfig
 
 HELP = {"-h", "--help"}
 
@@ -31,7 +33,9 @@ def _with_flags(parse: Callable[..., Any]) -> Callable[..., Any]:
         parser: ArgumentParser, input_args: list[str] | None = None, **kwargs: Any
     ) -> Any:
         if HELP & set(sys.argv[1:] if input_args is None else input_args):
-            gen_parser_from_dataclass(parser.add_argument_group("GradInit"), GradInitConfig())
+            group = parser.add_argument_group("GradInit")
+            for flags in (GradInitConfig(), SparseConfig(), ProbesConfig()):
+                gen_parser_from_dataclass(group, flags)
         return parse(parser, input_args, **kwargs)
 
     parse_args_and_arch.shows_gradinit = True  # type: ignore[attr-defined]

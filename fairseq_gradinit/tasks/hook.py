@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 
 from ..before_training import give_scales
+from ..files import FileError
 from ..gradinit import GradInitError
 from ..run_settings import RunConfig, check_flags, wanted
 
@@ -128,5 +129,5 @@ class GradInitHook:
 def _one_line_errors() -> Iterator[None]:
     try:
         yield
-    except GradInitError as error:
+    except (GradInitError, FileError) as error:
         raise SystemExit(f"fairseq-train: error: {error}") from None
