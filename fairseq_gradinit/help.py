@@ -14,6 +14,7 @@ from typing import Any
 from fairseq import options
 from fairseq.dataclass.utils import gen_parser_from_dataclass
 
+from .activations import ActivationConfig
 from .config import GradInitConfig
 from .probes.config import ProbesConfig
 from .sparse_config import SparseConfig
@@ -34,7 +35,7 @@ def _with_flags(parse: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         if HELP & set(sys.argv[1:] if input_args is None else input_args):
             group = parser.add_argument_group("GradInit")
-            for flags in (GradInitConfig(), SparseConfig(), ProbesConfig()):
+            for flags in (GradInitConfig(), SparseConfig(), ActivationConfig(), ProbesConfig()):
                 gen_parser_from_dataclass(group, flags)
         return parse(parser, input_args, **kwargs)
 
