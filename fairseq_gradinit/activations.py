@@ -9,18 +9,20 @@ from torch import nn
 # No `from __future__ import annotations` here: fairseq reads the field types themselves.
 
 OWN = "own"
+FAIRSEQS = ("relu", "gelu")  # so that one flag goes over all four
 ACTIVATIONS = {"swish": nn.SiLU, "prelu": nn.PReLU}
+CHOICES = (OWN, *FAIRSEQS, *ACTIVATIONS)
 
 
 @dataclass
 class ActivationConfig(FairseqDataclass):
     """The flag of `replace_activations`."""
 
-    ffn_activation: ChoiceEnum((OWN, *ACTIVATIONS)) = field(  # type: ignore[valid-type]
+    ffn_activation: ChoiceEnum(CHOICES) = field(  # type: ignore[valid-type]
         default=OWN,
         metadata={
-            "help": "swish, or prelu with one learned slope a layer (from 0.25), in place of "
-            "--activation-fn (own); such a model is decoded with this --user-dir"
+            "help": "in place of --activation-fn (own): relu, gelu, swish, or prelu with one learned "
+            "slope a layer (from 0.25); the last two are decoded with this --user-dir"
         },
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from ..activations import ACTIVATIONS, OWN, replace_activations
+from ..activations import ACTIVATIONS, FAIRSEQS, OWN, replace_activations
 from ..gradinit import GradInitError
 from .hook import _one_line_errors
 
@@ -25,6 +25,8 @@ class ActivatingHook:
         """As the task's own, with the activation that is asked for. Raises: SystemExit."""
         asked = str(self._flags.ffn_activation)  # type: ignore[attr-defined]
         name = asked if asked != OWN else getattr(cfg, "activation_fn", OWN)
+        if asked in FAIRSEQS:
+            cfg.activation_fn = asked
         if name not in ACTIVATIONS:
             return super().build_model(cfg, from_checkpoint)  # type: ignore[misc]
         with _one_line_errors():
