@@ -21,8 +21,8 @@ class ActivationConfig(FairseqDataclass):
     ffn_activation: ChoiceEnum(CHOICES) = field(  # type: ignore[valid-type]
         default=OWN,
         metadata={
-            "help": "in place of --activation-fn (own): relu, gelu, swish, or prelu with one learned "
-            "slope a layer (from 0.25); the last two are decoded with this --user-dir"
+            "help": "in place of --activation-fn (own): relu, gelu, swish, or prelu with a learned "
+            "slope per layer (from 0.25); the last two are decoded with this --user-dir"
         },
     )
 
