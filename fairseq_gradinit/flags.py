@@ -17,9 +17,12 @@ from fairseq import options
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.dataclass.utils import gen_parser_from_dataclass
 
+from .activations import ActivationConfig
 from .gradinit import GradInitError, Settings
 from .gradinit.ranges import Choice
 from .init import InitConfig
+from .probes.config import ProbesConfig
+from .sparse_config import SparseConfig
 
 PREFIX = "gradinit_"
 WATCH = 200  # updates between looks, with --gradinit
@@ -169,6 +172,15 @@ GradInitConfig: Any = make_dataclass(
 )
 
 
+FLAG_GROUPS = {
+    "GradInit": GradInitConfig,
+    "Initialisers": InitConfig,
+    "Fixed sparse masks": SparseConfig,
+    "Activations": ActivationConfig,
+    "Probes": ProbesConfig,
+}
+
+
 def given_settings(flags: Any) -> dict[str, Any]:
     """The flags that are settings, by the settings' names; None where not given.
 
@@ -208,8 +220,8 @@ def _showing_flags(parse: Callable[..., Any]) -> Callable[..., Any]:
         parser: ArgumentParser, input_args: list[str] | None = None, **kwargs: Any
     ) -> Any:
         if HELP & set(sys.argv[1:] if input_args is None else input_args):
-            gen_parser_from_dataclass(parser.add_argument_group("GradInit"), GradInitConfig())
-            gen_parser_from_dataclass(parser.add_argument_group("Initialisers"), InitConfig())
+            for name, flags in FLAG_GROUPS.items():
+                gen_parser_from_dataclass(parser.add_argument_group(name), flags())
         return parse(parser, input_args, **kwargs)
 
     parse_args_and_arch.shows_gradinit = True  # type: ignore[attr-defined]

@@ -7,9 +7,8 @@ updates. Earlier, a checkpoint would overwrite the scales; later, the stale mast
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,8 @@ from torch import nn
 from . import init
 from .batches import Supply
 from .before_training import give_scales
-from .files import FileError
-from .flags import with_flags
 from .gradinit import GradInitError
+from .one_line import one_line_errors
 from .optim.schedule_free import gradient_point
 from .optim.wrapped import prepare
 from .reading import on_device
@@ -62,7 +60,7 @@ class GradInitHook:
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> nn.Module:
         """As the task's own; remembers a model built to be trained. Raises: SystemExit."""
-        with _one_line_errors():
+        with one_line_errors():
             if not from_checkpoint and wanted(self._flags):
                 check_flags(self._flags, self._run)
             # Before the task's own, which takes the flags of other parts out of `cfg`.
@@ -82,7 +80,7 @@ class GradInitHook:
 
     def load_dataset(self, split: str, *args: Any, **kwargs: Any) -> None:
         """As the task's own, but a missing train split is one line. Raises: SystemExit."""
-        with _one_line_errors():
+        with one_line_errors():
             try:
                 super().load_dataset(split, *args, **kwargs)  # type: ignore[misc]
             except FileNotFoundError as error:
@@ -104,7 +102,7 @@ class GradInitHook:
             if not fresh.release():
                 logger.info("--gradinit: weights were loaded into this model; it is left alone")
             elif self._criterion is not None:
-                with _one_line_errors():
+                with one_line_errors():
                     index_lists = self._index_lists(dataset, *args, **kwargs)
                     self._profile(fresh.model, dataset, index_lists)
                     if wanted(self._flags):
@@ -132,7 +130,7 @@ class GradInitHook:
         if self._watch is None and (interval := watch_interval(self._flags)) > 0:
             self._watch = Watch(self._watched_samples(), interval, self._watch_path())
         if self._watch is not None:
-            with _one_line_errors():
+            with one_line_errors():
                 self._watch.before_update(update_num, model)
         with autocast(self._flags), gradient_point(optimizer):
             return super().train_step(  # type: ignore[misc]
@@ -207,13 +205,3 @@ class GradInitHook:
                 f"{kwargs.get('max_tokens')}; raise it"
             )
         return index_lists
-
-
-@contextlib.contextmanager
-def _one_line_errors() -> Iterator[None]:
-    try:
-        yield
-    except GradInitError as error:
-        raise SystemExit(f"fairseq-train: error: {with_flags(str(error))}") from None
-    except FileError as error:
-        raise SystemExit(f"fairseq-train: error: {error}") from None

@@ -9,19 +9,29 @@ from fairseq.tasks import TASK_DATACLASS_REGISTRY, TASK_REGISTRY, register_task
 from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageModelingTask
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
+from .activating import ActivatingHook
+from .activations import ActivationConfig
 from .first_update import FirstUpdate
 from .flags import GradInitConfig
 from .hook import GradInitHook
 from .init import InitConfig
+from .masking import MaskingHook
+from .probes.config import ProbesConfig
+from .probing import ProbingHook
+from .sparse_config import SparseConfig
 
 
 @dataclass
-class TranslationGradInitConfig(TranslationConfig, InitConfig, GradInitConfig):
+class TranslationGradInitConfig(
+    TranslationConfig, InitConfig, GradInitConfig, SparseConfig, ActivationConfig, ProbesConfig
+):
     """fairseq's translation with the flags of GradInit."""
 
 
 @register_task("translation_gradinit", dataclass=TranslationGradInitConfig)
-class TranslationGradInitTask(GradInitHook, FirstUpdate, TranslationTask):
+class TranslationGradInitTask(
+    ProbingHook, MaskingHook, GradInitHook, ActivatingHook, FirstUpdate, TranslationTask
+):
     """fairseq's translation task with GradInit before the first update."""
 
 
@@ -36,10 +46,14 @@ class DefaultTranslationTask(TranslationGradInitTask):
 
 
 @dataclass
-class LanguageModelingGradInitConfig(LanguageModelingConfig, InitConfig, GradInitConfig):
+class LanguageModelingGradInitConfig(
+    LanguageModelingConfig, InitConfig, GradInitConfig, SparseConfig, ActivationConfig, ProbesConfig
+):
     """fairseq's language modelling with the flags of GradInit."""
 
 
 @register_task("language_modeling_gradinit", dataclass=LanguageModelingGradInitConfig)
-class LanguageModelingGradInitTask(GradInitHook, FirstUpdate, LanguageModelingTask):
+class LanguageModelingGradInitTask(
+    ProbingHook, MaskingHook, GradInitHook, ActivatingHook, FirstUpdate, LanguageModelingTask
+):
     """fairseq's language modelling task with GradInit before the first update."""
