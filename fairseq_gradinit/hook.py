@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fairseq import utils
 from fairseq.distributed.utils import is_master
 from torch import nn
 
@@ -162,19 +163,18 @@ class GradInitHook:
         dataset_config = self._run.dataset
         valid = self.datasets.get(dataset_config.valid_subset.split(",")[0])  # type: ignore[attr-defined]
         dataset = valid if valid is not None else self._train_split()
-        index_lists = (
-            super()
-            .get_batch_iterator(  # type: ignore[misc]
-                dataset,
-                max_tokens=dataset_config.max_tokens_valid or dataset_config.max_tokens,
-                max_sentences=dataset_config.batch_size_valid or dataset_config.batch_size,
-                max_positions=self.max_positions(),  # type: ignore[attr-defined]
-                ignore_invalid_inputs=True,
-                disable_iterator_cache=True,
-            )
-            .frozen_batches
+        most = dataset_config.max_tokens_valid or dataset_config.max_tokens
+        # A sentence too long for a batch is not looked at.
+        positions = utils.resolve_max_positions(self.max_positions(), most)  # type: ignore[attr-defined]
+        iterator = super().get_batch_iterator(  # type: ignore[misc]
+            dataset,
+            max_tokens=most,
+            max_sentences=dataset_config.batch_size_valid or dataset_config.batch_size,
+            max_positions=positions,
+            ignore_invalid_inputs=True,
+            disable_iterator_cache=True,
         )
-        return some_samples(dataset, index_lists)
+        return some_samples(dataset, iterator.frozen_batches)
 
     def _watch_path(self) -> Path | None:
         if not is_master(self._run.distributed_training):

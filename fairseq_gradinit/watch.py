@@ -50,8 +50,8 @@ class Watch:
 
         update: how many are done.
         """
-        if update % self._interval or update == self._last:
-            return  # the second part of an update that comes in parts
+        if update % self._interval or update == self._last or not self._samples:
+            return  # not yet, the second part of an update that comes in parts, or nothing to read
         self._last = update
         found = reading(getattr(model, "module", model), self._samples)
         for name in ("source_worth", "encoder_spread", "decoder_spread"):
