@@ -25,6 +25,7 @@ from .optim.schedule_free import gradient_point
 from .optim.wrapped import prepare
 from .reading import on_device
 from .run import RunConfig, autocast, check_flags, wanted, watch_interval
+from .save_dir import claim
 from .watch import Watch, some_samples
 
 logger = logging.getLogger(__name__)
@@ -69,6 +70,8 @@ class GradInitHook:
             init.apply(model, self._init, self._flags, cfg, from_checkpoint)
             if not from_checkpoint:
                 prepare(self._run, model)
+                if wanted(self._flags) and is_master(self._run.distributed_training):
+                    claim(Path(self._run.checkpoint.save_dir), model)
         if not from_checkpoint and (wanted(self._flags) or init.VARIANTS[self._init].profiles):
             self._fresh = FreshModel(model)
         return model
