@@ -128,10 +128,10 @@ def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror})") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileError(f"{path}: is not a regular file; give a file")
     with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise FileError(f"{path}: is not a regular file; give a file")
         content = file.read(largest + 1)
     if len(content) > largest:
         raise FileError(f"{path}: larger than {largest / 2**20:.0f} MiB; this is no file of ours")

@@ -203,8 +203,18 @@ class GradInitHook:
                 "give at least that many, or leave the flag out to use the run's --max-tokens"
             ) from error
         if not index_lists:
+            # fairseq cuts no batch where all sentences are fewer than the multiple.
+            given = kwargs.get("required_batch_size_multiple", 1)
+            kwargs["required_batch_size_multiple"] = 1
+            iterator = super().get_batch_iterator(dataset, *args, **kwargs)  # type: ignore[misc]
+            if iterator.frozen_batches:
+                raise GradInitError(
+                    f"--gradinit: the train split has {len(dataset)} sentence(s), of which fairseq "
+                    f"makes no batch in multiples of {given}; give more data, or "
+                    "--required-batch-size-multiple 1"
+                )
             raise GradInitError(
                 "--gradinit: the train split has no sentence short enough for --max-tokens "
-                f"{kwargs.get('max_tokens')}; raise it"
+                f"{kwargs.get('max_tokens')} and the model's positions; give longer ones, or data"
             )
         return index_lists

@@ -77,9 +77,7 @@ def settings_of(flags: Flags, run: RunConfig) -> Settings:
     eta = flags.gradinit_eta
     for flag in ("lr", "update_freq"):
         if not run.optimization[flag]:
-            raise GradInitError(
-                f"--{flag.replace('_', '-')}: found []; give a number"
-            )
+            raise GradInitError(f"--{flag.replace('_', '-')}: found []; give a number")
     given = {
         **given_settings(flags),
         "algorithm": _algorithm(flags, run),
