@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from fairseq.data import FairseqDataset
@@ -36,38 +37,60 @@ class Supply:
         if getattr(dataset, "supports_prefetch", False):
             dataset.prefetch([i for indices in index_lists for i in indices])
 
-    def whole_batches(self) -> Iterator[Any]:
-        """A collated sample for each update, or `Parts` of several."""
-        shuffled = self._shuffled(self._index_lists)
-        while True:
-            yield self._batch([next(shuffled) for _ in range(self._update_freq)])
+    def whole_batches(self, skip: int = 0) -> Iterator[Any]:
+        """A collated sample for each update, or `Parts` of several; without the first `skip`."""
+        return self._collated(self._whole(), skip)
 
-    def overlapping_halves(self) -> Iterator[Any]:
+    def overlapping_halves(self, skip: int = 0) -> Iterator[Any]:
         """S, S̃, S, S̃, … for ever: the first and last two thirds of each batch (Zhu et al. 2021).
 
         Sentences are permuted first, since fairseq stores a batch sorted by length. The few
         sentences that are left over where fairseq cuts batches, too few to be cut, are left out.
+
+        skip: of the samples, not of the pairs.
 
         Raises:
             GradInitError: no batch can be cut.
         """
         large = [indices for indices in self._index_lists if len(indices) >= MIN_SENTENCES]
         if not large:
-            most = max(map(len, self._index_lists))
-            raise GradInitError(
-                f"--gradinit-preset paper: no batch has the {MIN_SENTENCES} sentences that S and "
-                f"S̃ need, the largest has {most}; give a larger --gradinit-max-tokens"
-            )
+            self._refuse_to_cut()
+        return self._collated(self._halves(large), skip)
+
+    def _collated(self, plans: Iterator[list[Sequence[int]]], skip: int) -> Iterator[Any]:
+        # What is skipped is drawn, so that the generator goes on as it would have, but not read.
+        return map(self._batch, itertools.islice(plans, skip, None))
+
+    def _whole(self) -> Iterator[list[Sequence[int]]]:
+        shuffled = self._shuffled(self._index_lists)
+        while True:
+            yield [next(shuffled) for _ in range(self._update_freq)]
+
+    def _halves(self, large: Sequence[Sequence[int]]) -> Iterator[list[Sequence[int]]]:
         shuffled = self._shuffled(large)
         while True:
-            first, last = [], []
+            first: list[Sequence[int]] = []
+            last: list[Sequence[int]] = []
             for indices in (next(shuffled) for _ in range(self._update_freq)):
                 permuted = self._rng.permutation(indices).tolist()
                 third = len(permuted) // 3
                 first.append(permuted[: len(permuted) - third])
                 last.append(permuted[third:])
-            yield self._batch(first)
-            yield self._batch(last)
+            yield first
+            yield last
+
+    def _refuse_to_cut(self) -> NoReturn:
+        most, all_of_them = max(map(len, self._index_lists)), sum(map(len, self._index_lists))
+        needs = f"the {MIN_SENTENCES} sentences that S and S̃ need"
+        if all_of_them < MIN_SENTENCES:
+            raise GradInitError(
+                f"--gradinit-preset paper: the train split has {all_of_them} sentence(s), not "
+                f"{needs}; give more data, or --gradinit-preset multistep"
+            )
+        raise GradInitError(
+            f"--gradinit-preset paper: no batch has {needs}, the largest has {most}; give a larger "
+            "--gradinit-max-tokens, or a --batch-size of at least 8"
+        )
 
     def _batch(self, parts: Sequence[Sequence[int]]) -> Any:
         samples = [self._dataset.collater([self._dataset[i] for i in part]) for part in parts]

@@ -16,12 +16,15 @@ from fairseq.data import FairseqDataset
 from torch import nn
 
 from . import batches, log, records
-from .files import finite, versions
+from .files import FileError, finite, versions
 from .frequencies import NoUnigramStart, give_word_frequencies
 from .gradinit import Blocks, GradInitError, LearnedScales, Search, Settings
 from .gradinit.borrowed import borrowed
+from .gradinit.gradient import LossFn, MakeOptimizer
+from .gradinit.learn import State
 from .gradinit.trial import Trial, try_rates, try_updates
 from .identity import differences, made_from
+from .progress import Progress, ProgressRecord, read_progress, state_of
 from .reading import reading
 from .run import (
     Flags,
@@ -38,6 +41,7 @@ from .watch import some_samples
 logger = logging.getLogger(__name__)
 
 KEYS = ("config", "made_from")  # in which a record must agree to be used again
+PROGRESS = "progress.json"
 PACKAGES = ("fairseq_gradinit", "ve-fairseq", "fairseq", "torch", "numpy")
 
 
@@ -85,30 +89,41 @@ def give_scales(
         config={**_config(settings, run, model), "unigram": unigram is not None},
         made_from=made_from(flags, run),
     )
-    if _reuse(model, path, about):
-        logger.info(f"reusing {path}: the same model, data and settings were started before")
-        return
-    supply = batches.Supply(
-        dataset,
-        index_lists,
-        np.random.default_rng(settings.seed),
-        run.optimization.update_freq[0],
-        run.optimization.sentence_avg,
-    )
     loss_fn, optimizer = per_token_loss(model, criterion, flags), run_optimizer(run, settings)
-    paper = settings.preset == "paper"
-    samples = supply.overlapping_halves() if paper else supply.whole_batches()
-    search = Search(model, loss_fn, samples, settings, None if paper else optimizer)
-    learned = _learn(search, path, run)
-    record = records.record_of(learned, unigram, about)
-    records.write_scales(path, record)
-    log.tell_scales(learned, settings, path)
-    if settings.trial > 0:
+    found = _reuse(model, path, about)
+    if found is not None:
+        logger.info(f"reusing {path}: the same model, data and settings were started before")
+        record = found
+    else:
+        supply = _supply(dataset, index_lists, run, settings.seed)
+        learned = _learn(model, loss_fn, supply, settings, optimizer, about, path, run)
+        record = records.record_of(learned, unigram, about)
+        records.write_scales(path, record)
+        log.tell_scales(learned, settings, path)
+    path.with_name(PROGRESS).unlink(missing_ok=True)
+    if settings.trial > 0 and record.prediction is None:
         held_out = some_samples(dataset, index_lists)
-        trials = _try(model, loss_fn, supply.whole_batches(), held_out, settings, optimizer, run)
+        # Of its own: the same batches whether or not a kill came between search and trial.
+        samples = _supply(dataset, index_lists, run, [settings.seed, 1]).whole_batches()
+        trials = _try(model, loss_fn, samples, held_out, settings, optimizer, run)
         log.tell_trials(trials, settings)
         record.prediction = records.predicted(trials)
         records.write_scales(path, record)
+
+
+def _supply(
+    dataset: FairseqDataset,
+    index_lists: Sequence[Sequence[int]],
+    run: RunConfig,
+    seed: int | Sequence[int],
+) -> batches.Supply:
+    return batches.Supply(
+        dataset,
+        index_lists,
+        np.random.default_rng(seed),
+        run.optimization.update_freq[0],
+        run.optimization.sentence_avg,
+    )
 
 
 def _give_frequencies(
@@ -140,41 +155,88 @@ def _apply(model: nn.Module, source: Path, stored: records.ScalesRecord) -> Lear
         return LearnedScales(blocks.blocks, scales, before, blocks.norms(), none, 0, reason, 0.0)
 
 
-def _reuse(model: nn.Module, path: Path, about: dict[str, Any]) -> bool:
+def _reuse(model: nn.Module, path: Path, about: dict[str, Any]) -> records.ScalesRecord | None:
     """Applies a finished scales.json of the same settings, function, data and initial weights."""
     if not path.exists():
-        return False
+        return None
     try:
         record = records.read_scales(path)
         with borrowed(model):
             blocks = Blocks(model)
             found = records.matching(path, record, blocks.blocks)
-            wanted = finite(msgspec.to_builtins({key: about[key] for key in KEYS}))
-            stored = {key: getattr(record, key) for key in KEYS}
-            differing = differences(wanted, stored)
-            differing += [  # another seed would have drawn other weights
-                f"the initial norm of {block.name} is {norm:.6g}, was {block.norm_before:.6g}"
-                for block, norm in zip(found, blocks.norms())
-                if not math.isclose(block.norm_before, norm, rel_tol=1e-4)
-            ]
-            if differing:
-                more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
-                logger.info(f"learning anew: {path}: {'; '.join(differing[:3])}{more}")
-                return False
+            before = {block.name: block.norm_before for block in found}
+            if _differs(path, about, record, before, blocks):
+                return None
             blocks.write(torch.tensor([block.scale for block in found], dtype=torch.float64))
-            return True
+            return record
     except GradInitError as error:
         logger.info(f"learning anew: {error}")
-        return False
+        return None
 
 
-def _learn(search: Search, path: Path, run: RunConfig) -> LearnedScales:
-    """Runs the search, shown and logged as it goes."""
-    with records.IterationLog(path.with_name("iterations.jsonl")) as iterations:
+def _resumed(model: nn.Module, path: Path, about: dict[str, Any]) -> State | None:
+    """Where a search for the same scales was cut short."""
+    if not path.exists():
+        return None
+    try:
+        record = read_progress(path)
+    except FileError as error:
+        logger.info(f"learning anew: {error}")
+        return None
+    with borrowed(model):
+        if _differs(path, about, record, record.norms, Blocks(model)):
+            return None
+    logger.info(f"GradInit: going on after {record.done} iterations, from {path}")
+    return state_of(record)
+
+
+def _differs(
+    path: Path,
+    about: dict[str, Any],
+    record: records.ScalesRecord | ProgressRecord,
+    norms: dict[str, float],
+    blocks: Blocks,
+) -> bool:
+    """Whether `record` is of other settings, another function, data or weights; says which.
+
+    norms: of the initial weights, by block.
+    """
+    wanted = finite(msgspec.to_builtins({key: about[key] for key in KEYS}))
+    differing = differences(wanted, {key: getattr(record, key) for key in KEYS})
+    for block, norm in zip(blocks.blocks, blocks.norms()):
+        before = norms.get(block.name)
+        # Another seed would have drawn other weights.
+        if before is None or not math.isclose(before, norm, rel_tol=1e-4):
+            was = "missing" if before is None else f"{before:.6g}"
+            differing.append(f"the initial norm of {block.name} is {norm:.6g}, was {was}")
+    if differing:
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        logger.info(f"learning anew: {path}: {'; '.join(differing[:3])}{more}")
+    return bool(differing)
+
+
+def _learn(
+    model: nn.Module,
+    loss_fn: LossFn,
+    supply: batches.Supply,
+    settings: Settings,
+    optimizer: MakeOptimizer,
+    about: dict[str, Any],
+    path: Path,
+    run: RunConfig,
+) -> LearnedScales:
+    """Runs the search, or goes on with it; shown, logged and kept as it goes."""
+    paper, progress = settings.preset == "paper", path.with_name(PROGRESS)
+    state = _resumed(model, progress, about)
+    done, drawn = (state.after.done, state.drawn) if state else (0, 0)
+    samples = supply.overlapping_halves(drawn) if paper else supply.whole_batches(drawn)
+    search = Search(model, loss_fn, samples, settings, None if paper else optimizer, state)
+    with records.IterationLog(path.with_name("iterations.jsonl"), done) as iterations:
         path.unlink(missing_ok=True)  # of another config
-        with search:
+        with search, Progress(progress, search, about) as kept:
             for record in log.shown(search, run):
                 iterations.write(record)
+                kept.iterated()
     return search.learned
 
 

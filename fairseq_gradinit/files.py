@@ -80,15 +80,28 @@ def write_json(path: Path, value: Any) -> None:
 def append_json_line(path: Path, value: Any) -> None:
     """Adds a line to a JSON Lines file; NaN and infinity become null. A link is not followed.
 
+    What a kill left of a last line makes way; a line that does not fit on the disk leaves nothing.
+
     Raises:
-        FileError: it cannot be written.
+        FileError: it cannot be written, or is no regular file.
     """
     line = json.dumps(finite(msgspec.to_builtins(value)), ensure_ascii=False) + "\n"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(os.open(path, flags, 0o644), "a", encoding="utf-8") as file:
-            file.write(line)
+        with open(os.open(path, flags, 0o644), "r+b", buffering=0) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise FileError(f"{path}: is not a regular file; remove it")
+            end = _end_of_lines(file)
+            file.truncate(end)
+            file.seek(end)
+            left = memoryview(line.encode())
+            try:
+                while left:
+                    left = left[file.write(left) :]
+            except OSError:
+                file.truncate(end)
+                raise
     except OSError as error:
         raise FileError(
             f"{path}: cannot be written ({error.strerror}); give a writable folder with room in it"
@@ -115,10 +128,10 @@ def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror})") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileError(f"{path}: is not a regular file; give a file")
     with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise FileError(f"{path}: is not a regular file; give a file")
         content = file.read(largest + 1)
     if len(content) > largest:
         raise FileError(f"{path}: larger than {largest / 2**20:.0f} MiB; this is no file of ours")
@@ -220,6 +233,18 @@ def versions(*packages: str) -> dict[str, str]:
         with contextlib.suppress(PackageNotFoundError):
             found[package] = version(package)
     return found
+
+
+def _end_of_lines(file: IO[bytes]) -> int:
+    """Where the last whole line of a file ends."""
+    end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - 4096)
+        file.seek(start)
+        if (found := file.read(end - start).rfind(b"\n")) >= 0:
+            return start + found + 1
+        end = start
+    return 0
 
 
 def _lock(descriptor: int, path: Path, patience: float) -> bool:

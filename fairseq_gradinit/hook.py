@@ -26,6 +26,7 @@ from .optim.schedule_free import gradient_point
 from .optim.wrapped import prepare
 from .reading import on_device
 from .run import RunConfig, autocast, check_flags, wanted, watch_interval
+from .save_dir import claim
 from .watch import Watch, some_samples
 
 logger = logging.getLogger(__name__)
@@ -70,6 +71,8 @@ class GradInitHook:
             init.apply(model, self._init, self._flags, cfg, from_checkpoint)
             if not from_checkpoint:
                 prepare(self._run, model)
+                if wanted(self._flags) and is_master(self._run.distributed_training):
+                    claim(Path(self._run.checkpoint.save_dir), model)
         if not from_checkpoint and (wanted(self._flags) or init.VARIANTS[self._init].profiles):
             self._fresh = FreshModel(model)
         return model
@@ -200,8 +203,18 @@ class GradInitHook:
                 "give at least that many, or leave the flag out to use the run's --max-tokens"
             ) from error
         if not index_lists:
+            # fairseq cuts no batch where all sentences are fewer than the multiple.
+            given = kwargs.get("required_batch_size_multiple", 1)
+            kwargs["required_batch_size_multiple"] = 1
+            iterator = super().get_batch_iterator(dataset, *args, **kwargs)  # type: ignore[misc]
+            if iterator.frozen_batches:
+                raise GradInitError(
+                    f"--gradinit: the train split has {len(dataset)} sentence(s), of which fairseq "
+                    f"makes no batch in multiples of {given}; give more data, or "
+                    "--required-batch-size-multiple 1"
+                )
             raise GradInitError(
                 "--gradinit: the train split has no sentence short enough for --max-tokens "
-                f"{kwargs.get('max_tokens')}; raise it"
+                f"{kwargs.get('max_tokens')} and the model's positions; give longer ones, or data"
             )
         return index_lists

@@ -30,7 +30,7 @@ def shown(search: Search, run: Any) -> Iterator[Iteration]:
     """
     if len(search) == 0:
         return
-    bar = _bar(search, len(search), "gradinit", run)
+    bar = _bar(search, len(search) - search.done, "gradinit", run)
     for record in bar:
         stats = {
             "step": record.step,

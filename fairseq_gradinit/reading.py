@@ -7,6 +7,7 @@ given another one's source, and whether its states still differ from token to to
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -42,7 +43,7 @@ def reading(model: nn.Module, samples: Iterable[Any]) -> Reading:
         for module, mode in modes:
             module.training = mode
     return Reading(
-        total / tokens,
+        total / tokens if tokens else math.nan,
         swapped_total / swaps if swaps else None,
         token_spread(torch.cat(encoder)) if encoder else None,
         token_spread(torch.cat(decoder)) if decoder else None,

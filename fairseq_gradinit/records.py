@@ -13,13 +13,13 @@ from typing import IO, Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from .files import FileError, finite, read_json, write_json
+from .files import FileError, finite, read_bytes, read_json, replacing, write_json
 from .gradinit import Block, GradInitError, Iteration, LearnedScales
+from .gradinit.settings import LARGEST_SCALE
 from .gradinit.trial import Trial, highest_that_trains
 
 FORMAT: Literal[1] = 1
 READ = ("source_worth", "encoder_spread", "decoder_spread")
-LARGEST_SCALE = 1e6  # no search goes there, and a greater one leaves nothing of a model
 
 Size = Annotated[int, Meta(ge=0)]
 Norm = Annotated[float, Meta(ge=0)]
@@ -164,17 +164,20 @@ class IterationLog:
 
     A new file: a link in its place is replaced, and what it points at stays.
 
+    keep: of a search that goes on, so many lines of the file before stay.
+
     Raises:
         GradInitError: the folder cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, keep: int = 0) -> None:
         self._path = path
         with _naming("--save-dir", path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.unlink(missing_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._file: IO[str] = open(os.open(path, flags, 0o666), "w", encoding="utf-8")  # noqa: SIM115
+            kept = read_bytes(path).split(b"\n")[:-1][:keep] if keep and path.is_file() else []
+            with replacing(path, "wb") as file:
+                file.writelines(line + b"\n" for line in kept)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._file: IO[str] = open(os.open(path, flags), "a", encoding="utf-8")  # noqa: SIM115
 
     def __enter__(self) -> IterationLog:
         return self

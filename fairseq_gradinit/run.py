@@ -75,6 +75,9 @@ def settings_of(flags: Flags, run: RunConfig) -> Settings:
         GradInitError: a value out of range.
     """
     eta = flags.gradinit_eta
+    for flag in ("lr", "update_freq"):
+        if not run.optimization[flag]:
+            raise GradInitError(f"--{flag.replace('_', '-')}: found []; give a number")
     given = {
         **given_settings(flags),
         "algorithm": _algorithm(flags, run),

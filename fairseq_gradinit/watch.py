@@ -15,7 +15,7 @@ from fairseq.data import FairseqDataset
 from fairseq.logging import metrics
 from torch import nn
 
-from .files import append_json_line
+from .files import FileError, append_json_line
 from .gradinit.measures import Reading
 from .reading import reading
 
@@ -43,7 +43,7 @@ class Watch:
     def __init__(self, samples: Sequence[Any], interval: int, path: Path | None) -> None:
         self._samples, self._interval, self._path = samples, interval, path
         self._last: int | None = None
-        self._warned = False
+        self._warned, self._keeps = False, True
 
     def before_update(self, update: int, model: nn.Module) -> None:
         """Looks, if it is time, and logs into fairseq's meters and watch.jsonl.
@@ -59,8 +59,17 @@ class Watch:
             if value is not None:
                 metrics.log_scalar(name, value, round=3)
         if self._path is not None:
-            append_json_line(self._path, Look(**asdict(found), update=update))
+            if self._keeps:
+                self._keep(self._path, Look(**asdict(found), update=update))
             self._warn(update, found)
+
+    def _keep(self, path: Path, look: Look) -> None:
+        try:
+            append_json_line(path, look)
+        except FileError as error:
+            # A training is worth more than its record; its own log has the numbers too.
+            logger.warning(f"--gradinit-watch: {error}; the looks from here on are not kept")
+            self._keeps = False
 
     def _warn(self, update: int, found: Reading) -> None:
         if update > 0 and found.collapsed and not self._warned:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .blocks import Blocks
+from .errors import GradInitError
 from .settings import Settings
 
 LossFn = Callable[[Any], Tensor]
@@ -21,6 +22,11 @@ MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 # The shift of a central difference: its root mean square over that of the parameters, large
 # enough against fp32 rounding, small enough against curvature (bench/constraint.py).
 RELATIVE_EPSILON = 1e-3
+
+NO_GRADIENT = (
+    "the loss does not depend on any parameter of the model; check that it is computed with this "
+    "model, and that not all of it is frozen or detached"
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,10 @@ def gradient_of(
     """L(batch; θ) and g = ∇_θ L, on a graph that can be differentiated if `create_graph`.
 
     Of `Parts` the parts' are added up, one after the other, each weighted by its share.
+
+    Raises:
+        GradInitError: the loss depends on no parameter at all. Of one that it does not depend on,
+            the gradient is None: its scale stays where it started.
     """
     parts = batch if isinstance(batch, Parts) else Parts([batch], [1.0])
     total: Any = 0.0
@@ -51,11 +61,15 @@ def gradient_of(
             loss = loss_fn(part)
             if len(parts.batches) > 1:
                 loss = loss * share
+            if not loss.requires_grad:
+                raise GradInitError(NO_GRADIENT)
             gradient = torch.autograd.grad(
                 loss, blocks.parameters, create_graph=create_graph, allow_unused=True
             )
         total = loss.detach() + total
         whole = [_sum(a, g) for a, g in zip(whole, gradient)]
+    if all(g is None for g in whole):
+        raise GradInitError(NO_GRADIENT)
     return total, whole
 
 
@@ -95,8 +109,11 @@ def central_difference(
 ) -> Gradient:
     """∂‖g‖_p/∂θ = H·v with v = ∂‖g‖_p/∂g, as (∇L(θ+εv) − ∇L(θ−εv)) / 2ε.
 
-    Leaves θ off by rounding: the caller writes it afresh.
+    Leaves θ off by rounding: the caller writes it afresh. Zeros where g is 0 everywhere, as the
+    exact derivative has it.
     """
+    if not any(g is not None and bool(g.any()) for g in gradient):
+        return [None if g is None else torch.zeros_like(g) for g in gradient]
     if order == 1:
         v: Gradient = [None if g is None else g.sign() for g in gradient]
     else:

@@ -39,6 +39,17 @@ class Iteration:
     seconds: float
 
 
+@dataclass(frozen=True)
+class After:
+    """How many iterations are done, and which step the last of them took."""
+
+    done: int
+    step: str
+
+
+BEGINNING = After(0, LOWER_NORM)
+
+
 def endless(batches: Iterable[Any]) -> Iterator[Any]:
     """The batches, round and round where they can be read more than once (a DataLoader, a list);
     an iterator ends where it ends."""

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from .blocks import Block, Blocks
 from .borrowed import borrowed
 from .gradient import LossFn, MakeOptimizer
-from .iteration import Iteration, endless
+from .iteration import BEGINNING, After, Iteration, endless
 from .multistep import multistep
 from .paper import FirstStep, paper
-from .scales import Scales, bounds, starting_scales
+from .scales import Moments, Scales, bounds, starting_scales
 from .settings import Settings
 from .start import measured_scales
 
@@ -37,6 +37,26 @@ class LearnedScales:
     on_bound: list[bool]
     iterations: int
     stop_reason: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class State:
+    """A search between two iterations: all that the rest of it depends on besides its arguments.
+
+    Attributes:
+        after: the iterations done.
+        drawn: batches taken from the supply, those of the start included.
+        start, scales: α before the first iteration and now, [blocks] each, float64.
+        moments: Adam's, by the kind of step.
+        seconds: spent so far.
+    """
+
+    after: After
+    drawn: int
+    start: Tensor
+    scales: Tensor
+    moments: dict[str, Moments]
     seconds: float
 
 
@@ -85,6 +105,12 @@ class Search:
 
     Entering the block finds where the scales start; args as for `learn_scales`, which also says
     what is raised.
+
+    A search that was cut short goes on from its `state`, to the same bits: give the same model
+    with its initial weights, the same settings, and batches from the first that was not drawn.
+
+    Args:
+        state: of the search to go on with.
     """
 
     learned: LearnedScales
@@ -96,31 +122,56 @@ class Search:
         batches: Iterable[Any],
         settings: Settings,
         make_optimizer: MakeOptimizer | None = None,
+        state: State | None = None,
     ) -> None:
         self.model, self.loss_fn, self.settings = model, loss_fn, settings
         self.make_optimizer = make_optimizer or default_optimizer(settings)
-        self._supply = endless(batches)
-        self.done = 0
+        self._resumed = state
+        self._after = state.after if state else BEGINNING
+        self._drawn = state.drawn if state else 0
+        self._supply = self._counted(endless(batches))
 
     def __enter__(self) -> Search:
-        self._started = time.monotonic()
+        self._started = time.monotonic() - (self._resumed.seconds if self._resumed else 0.0)
         with contextlib.ExitStack() as stack:
             stack.enter_context(borrowed(self.model))
             self._blocks = blocks = Blocks(self.model)
             self._norms_before = blocks.norms()
             try:
-                start = self._start(blocks)
+                self._start = self._resumed.start if self._resumed else self._found_start(blocks)
             except BaseException:
                 blocks.write(torch.ones(len(blocks)))
                 raise
-            self._scales = Scales(start, *bounds(blocks, start, self.settings), self.settings)
-            blocks.write(start)
+            limits = bounds(blocks, self._start, self.settings)
+            self._scales = Scales(self._start, *limits, self.settings)
+            if self._resumed:
+                self._scales.values = self._resumed.scales
+                self._scales.moments = dict(self._resumed.moments)
+            blocks.write(self._scales.values)
             self._borrowed = stack.pop_all()
         return self
 
     def __len__(self) -> int:
-        """The iterations, if nobody stops it."""
+        """The iterations, if nobody stops it, those done before included."""
         return self.settings.iters
+
+    @property
+    def norms_before(self) -> dict[str, float]:
+        """‖θ⁰‖₂ by block."""
+        names = (block.name for block in self._blocks.blocks)
+        return dict(zip(names, self._norms_before))
+
+    @property
+    def done(self) -> int:
+        """Iterations done, before a state was taken too."""
+        return self._after.done
+
+    @property
+    def state(self) -> State:
+        """Where the search is, between two iterations."""
+        scales, seconds = self._scales, time.monotonic() - self._started
+        moments = dict(scales.moments)
+        return State(self._after, self._drawn, self._start, scales.values, moments, seconds)
 
     def __iter__(self) -> Iterator[Iteration]:
         algorithm = paper if self.settings.preset == "paper" else multistep
@@ -131,11 +182,17 @@ class Search:
             self._supply,
             self.settings,
             self.make_optimizer,
+            self._after,
         ):
-            self.done += 1
+            self._after = After(iteration.iteration + 1, iteration.step)
             yield iteration
 
-    def _start(self, blocks: Blocks) -> Tensor:
+    def _counted(self, supply: Iterator[Any]) -> Iterator[Any]:
+        for batch in supply:
+            self._drawn += 1
+            yield batch
+
+    def _found_start(self, blocks: Blocks) -> Tensor:
         settings = self.settings
         if settings.start != "measured" or not blocks.has_branches:
             return starting_scales(blocks, settings)

@@ -32,7 +32,7 @@ from .gradient import (
     norm_derivative,
     norm_of,
 )
-from .iteration import LOWER_LOSS, LOWER_NORM, Iteration, checked, draw
+from .iteration import BEGINNING, LOWER_LOSS, LOWER_NORM, After, Iteration, checked, draw
 from .scales import Scales
 from .settings import Settings
 
@@ -44,16 +44,19 @@ def multistep(
     supply: Iterator[Any],
     settings: Settings,
     make_optimizer: MakeOptimizer,
+    after: After = BEGINNING,
 ) -> Iterator[Iteration]:
     """The algorithm above; yields a record an iteration, with θ = α∘θ⁰ in force.
 
     Args:
         supply: batches, K + 1 an iteration: K to step on, the last to judge by.
         make_optimizer: a fresh optimizer over the given parameters.
+        after: the iterations done before, by `scales` as they are.
     """
     gamma, p = settings.norm_bound, settings.norm_order
-    above = True  # a guess that spares the exact derivative a second first-order pass
-    for t in range(settings.iters):
+    # A guess that spares the exact derivative a second first-order pass.
+    above = after.step == LOWER_NORM
+    for t in range(after.done, settings.iters):
         started = time.monotonic()
         batches = draw(supply, settings.lookahead + 1, t)
         with_graph = settings.constraint == "exact" and gamma is not None and above

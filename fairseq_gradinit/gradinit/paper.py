@@ -30,7 +30,7 @@ from torch import nn
 
 from .blocks import Blocks
 from .gradient import LossFn, MakeOptimizer, Steps, detached, gradient_of, norm_derivative, norm_of
-from .iteration import LOWER_LOSS, LOWER_NORM, Iteration, checked, draw
+from .iteration import BEGINNING, LOWER_LOSS, LOWER_NORM, After, Iteration, checked, draw
 from .scales import Scales
 from .settings import Settings
 
@@ -42,17 +42,20 @@ def paper(
     supply: Iterator[Any],
     settings: Settings,
     make_optimizer: MakeOptimizer,
+    after: After = BEGINNING,
 ) -> Iterator[Iteration]:
     """Algorithm 1; yields a record an iteration, with θ = α∘θ⁰ in force.
 
     Args:
         supply: S, S̃, S, S̃, …
         make_optimizer: whose first step is η·A(g), `FirstStep` unless something else is wanted.
+        after: the iterations done before, by `scales` as they are.
     """
     gamma, p = settings.norm_bound, settings.norm_order
     eta = settings.lookahead_lr * settings.eta
-    lowers_norm = True  # a guess that spares the exact derivative a second first-order pass
-    for t in range(settings.iters):
+    # A guess that spares the exact derivative a second first-order pass.
+    lowers_norm = after.step == LOWER_NORM
+    for t in range(after.done, settings.iters):
         started = time.monotonic()
         s, s_tilde = draw(supply, 2, t)
         loss, g = gradient_of(loss_fn, blocks, s, settings.constraint == "exact" and lowers_norm)
@@ -73,6 +76,9 @@ def paper(
         yield record
 
 
+TINY = 1e-30  # in place of the norm of a gradient that is 0 everywhere
+
+
 class FirstStep(torch.optim.Optimizer):
     """θ ← θ − η·A(g), the first step that Adam or SGD takes; decoupled weight decay for Adam
     (η·λ·θ, A(g) = sign(g) since m̂/√v̂ = g/|g| at t = 1), A(g) = g + λθ for SGD."""
@@ -89,7 +95,7 @@ class FirstStep(torch.optim.Optimizer):
             stepped = [p for p in group["params"] if p.grad is not None]
             direction = [(p.grad.sign() if adam else p.grad) + decay * p for p in stepped]
             if not adam and self.settings.normalize_gradient:
-                norm = torch.stack([a.norm() for a in direction]).norm()
+                norm = torch.stack([a.norm() for a in direction]).norm().clamp_min(TINY)
                 direction = [a / norm for a in direction]
             for p, a in zip(stepped, direction):
                 p.sub_(a, alpha=group["lr"])

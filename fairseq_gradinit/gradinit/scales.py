@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from .blocks import BIAS, BRANCH_OUTPUT, EMBEDDING, LAYER_NORM, WEIGHT, Blocks
-from .settings import Settings
+from .errors import GradInitError
+from .settings import LARGEST_SCALE, Settings
 
 MEASURED_BRANCHES = 30  # six layers a side, on which the default of `max_change` was chosen
 
@@ -56,6 +57,9 @@ def bounds(blocks: Blocks, start: Tensor, settings: Settings) -> tuple[Tensor, T
     )
 
 
+Moments = tuple[Tensor, Tensor, int]  # Adam's m and v [blocks], and its step count
+
+
 class Scales:
     """Adam on α or log α, projected on [lower, upper] after each step.
 
@@ -75,24 +79,33 @@ class Scales:
         self.values, self.lower, self.upper = start, lower, upper
         self.lr, self.betas = settings.lr, settings.betas
         self.log_space = settings.log_space
-        self._moments: dict[str, tuple[Tensor, Tensor, int]] = {}
+        self.moments: dict[str, Moments] = {}
 
     def step(self, gradient: Tensor, kind: str) -> None:
-        """One step along −∂/∂α `gradient` [blocks] with the moments of this kind of step."""
+        """One step along −∂/∂α `gradient` [blocks] with the moments of this kind of step.
+
+        Raises:
+            GradInitError: a scale leaves all reason.
+        """
         gradient = gradient.to(self.values)
         if self.log_space:
             gradient = gradient * self.values  # ∂L/∂log α = α·∂L/∂α
         zeros = torch.zeros_like(gradient)
-        m, v, t = self._moments.get(kind, (zeros, zeros, 0))
+        m, v, t = self.moments.get(kind, (zeros, zeros, 0))
         beta1, beta2 = self.betas
         m = beta1 * m + (1 - beta1) * gradient
         v = beta2 * v + (1 - beta2) * gradient**2
         t += 1
-        self._moments[kind] = m, v, t
+        self.moments[kind] = m, v, t
         m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
         update = self.lr * m_hat / (v_hat.sqrt() + self.eps)
         moved = self.values * torch.exp(-update) if self.log_space else self.values - update
         self.values = torch.minimum(torch.maximum(moved, self.lower), self.upper)
+        if not bool((self.values <= LARGEST_SCALE).all()):  # NaN is not either
+            raise GradInitError(
+                f"a scale went to {float(self.values.max()):.3g}, where {LARGEST_SCALE:g} is the "
+                "most; lower `lr`, or bound scales with `max_scale` or `max_change`"
+            )
 
     def on_bound(self) -> list[bool]:
         """Whether each scale lies on one of its bounds."""

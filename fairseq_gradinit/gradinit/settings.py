@@ -12,6 +12,7 @@ from typing import Any
 from .errors import GradInitError
 from .ranges import Choice, Pair, Range
 
+LARGEST_SCALE = 1e6  # a greater one leaves nothing of a model
 PRESETS = ("multistep", "paper")
 SCRIPT = "released Transformer script of Zhu et al. 2021"
 POSITIVE, RATE = Range(0, above=True), Range(0, above=True, finite=True)
@@ -225,12 +226,12 @@ class Settings:
         )
         used = {"measured": ("branch_scale",), "fixed": ("branch_scale", "encoder_scale")}
         for name in used.get(self.start, ()):
-            value = getattr(self, name)
+            value, most = getattr(self, name), min(self.max_scale, LARGEST_SCALE)
             _check(
-                math.isfinite(value) and self.min_scale <= value <= self.max_scale,
+                self.min_scale <= value <= most,
                 name,
                 value,
-                f"a number between {self.min_scale} and {self.max_scale}, the bounds of the scales",
+                f"a number between {self.min_scale:g} and {most:g}, the bounds of the scales",
             )
 
 

@@ -52,7 +52,9 @@ def measured_scales(
     blocks.write(scales)
     per_stack = {stack: sum(b.stack == stack for b in branches) for stack in stacks(branches)}
     before: dict[str, tuple[float, float]] = {}  # a branch's scale and its drift there
+    passes = 0
     for batch in itertools.islice(batches, PASSES if branches else 0):
+        passes += 1
         drifts = measure_drift(branches, blocks, scales, loss_fn, batch, settings, make_optimizer)
         for branch in branches:
             if not branch.feeding or branch.name not in drifts:
@@ -70,7 +72,7 @@ def measured_scales(
             new = min(1.0, max(settings.min_scale, scale * factor))
             scales[list(branch.feeding)] = new
         blocks.write(scales)
-    if branches and not before:
+    if branches and not passes:
         raise GradInitError("the measured start: there is no batch; give more data")
     return scales
 

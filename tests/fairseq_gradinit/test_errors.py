@@ -30,6 +30,13 @@ BAD_FLAGS = {
     "min-scale": (["--gradinit-min-scale=0"], "--gradinit-min-scale: found 0.0"),
     "max-scale": (["--gradinit-max-scale=0.5"], "upper bounds 0.5"),
     "branch-scale": (["--gradinit-branch-scale=0"], "--gradinit-branch-scale: found 0.0; give"),
+    "branch-scale-inf": (["--gradinit-branch-scale=inf"], "--gradinit-branch-scale: found inf"),
+    "branch-scale-nan": (["--gradinit-branch-scale=nan"], "--gradinit-branch-scale: found nan"),
+    "branch-scale-huge": (["--gradinit-branch-scale=1e7"], "give a number between 0.01 and 1e+06"),
+    "huge-lookahead": (["--gradinit-lookahead=1000000"], "found 1000000; give 1 to 1000"),
+    "no-lr": (["--lr=[]"], "--lr: found []; give a number"),
+    "no-update-freq": (["--update-freq=[]"], "--update-freq: found []; give a number"),
+    "scales-folder": (["--gradinit-scales=/tmp"], "/tmp: is not a regular file; give a file"),
     "encoder-scale": (
         ["--gradinit-start=fixed", "--gradinit-encoder-scale=0"],
         "--gradinit-encoder-scale: found 0.0; give",
