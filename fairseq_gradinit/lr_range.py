@@ -127,7 +127,9 @@ def trial(at: AtFirstUpdate, eta: float, batches: Sequence[Sequence[Any]]) -> Ra
         last = at.loss.loss(weights, at.samples)
         worth = source_worth(at.loss, weights, at.samples)
         spread = token_spread(at.loss, weights, at.samples)
-    trial = Trial(eta, before, last, Reading(last, worth, spread, None))
+    trial = Trial(
+        eta, before, last, Reading(last, worth, spread, None), Reading(before, None, None, None)
+    )
     return Rate(eta, before, last, worth, spread, trial.trains)
 
 

@@ -39,18 +39,24 @@ class Trial:
         learning_rate: η.
         first_loss, last_loss: nats per token at the first step, and the mean of the last 10.
         reading: of the model at the end; None where nothing could be measured.
+        before: the same of the model as it was.
     """
 
     learning_rate: float
     first_loss: float
     last_loss: float
     reading: Reading | None
+    before: Reading | None = None
 
     @property
     def trains(self) -> bool:
         """Predicted to train: the loss fell and the tokens can still be told apart."""
-        fell = math.isfinite(self.last_loss) and self.last_loss < self.first_loss
-        return fell and not (self.reading and self.reading.collapsed)
+        if not math.isfinite(self.last_loss):
+            return False
+        if self.reading is None or self.before is None:
+            return self.last_loss < self.first_loss
+        # On the same sentences: at a small learning rate the batches differ by more than it does.
+        return self.reading.loss < self.before.loss and not self.reading.collapsed
 
 
 def try_updates(
@@ -67,7 +73,7 @@ def try_updates(
     Args:
         model, loss_fn, make_optimizer: as for `learn_scales`.
         batches: one is drawn per update.
-        measure: reads the model at the parameters in force.
+        measure: reads the model at the parameters in force, before the updates and after.
         learning_rate: η of the updates; by default that of the settings.
 
     Raises:
@@ -78,8 +84,9 @@ def try_updates(
     with borrowed(model):
         blocks = Blocks(model)
         steps = Steps(blocks, make_optimizer, settings.clip_norm, eta)
-        reading = None
+        before = reading = None
         try:
+            before = measure()
             for batch in itertools.islice(batches, settings.trial):
                 loss, gradient = gradient_of(loss_fn, blocks, batch)
                 losses.append(float(loss))
@@ -89,11 +96,10 @@ def try_updates(
             if not losses:
                 raise GradInitError("`trial`: there is no batch; give more data")
             if math.isfinite(losses[-1]):
-                with torch.no_grad():
-                    reading = measure()
+                reading = measure()
         finally:
             blocks.write(torch.ones(len(blocks)))
-    return Trial(eta, losses[0], fmean(losses[-LAST:]), reading)
+    return Trial(eta, losses[0], fmean(losses[-LAST:]), reading, before)
 
 
 def try_rates(try_at: Callable[[float], Trial], learning_rate: float) -> Iterator[Trial]:
