@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 # Okabe and Ito's palette for the colour-blind (2008), without yellow, which white paper swallows,
 # and further hues of a similar weight.
@@ -11,7 +12,7 @@ KNOWN = {
     "gradinit": "#0072B2",
     "default": "#0072B2",  # GradInit's default
     "warmup": "#009E73",
-    "pre-ln": "#CC79A7",
+    "preln": "#CC79A7",
     "start": "#56B4E9",
     "paper": "#E69F00",
     "admin": "#7F3C8D",
@@ -33,7 +34,7 @@ def colours_of(inits: list[str]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for init in sorted(inits):
-        known = KNOWN.get(init.lower().replace("_", "-"))
+        known = KNOWN.get(re.sub("[-_]", "", init.lower()))
         if known and known not in found.values():  # gradinit beside default
             found[init] = known
     for init in sorted(set(inits) - set(found)):

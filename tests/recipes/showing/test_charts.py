@@ -32,7 +32,7 @@ def test_an_init_has_one_colour_whatever_else_is_in_the_grid():
         found = colours_of(names[start:])
         for init in names[start:]:
             assert found[init] == colours_of([init])[init]
-    assert colours_of(["Pre_LN"])["Pre_LN"] == KNOWN["pre-ln"]
+    assert colours_of(["Pre_LN"])["Pre_LN"] == KNOWN["preln"]
 
 
 def test_inits_of_one_grid_are_told_apart():
