@@ -15,7 +15,7 @@ quickstart: $(VENV)/installed
 	exec env PYTHON=$(IN)/python recipes/quickstart.sh --out outputs/quickstart $(ARGS)
 
 test: $(VENV)/installed
-	$(IN)/python -m pytest -m "not slow" $(ARGS)
+	OMP_NUM_THREADS=1 $(IN)/python -m pytest -n 2 -m "not slow" $(ARGS)
 
 test-slow: $(VENV)/installed
 	$(IN)/python -m pytest -m slow $(ARGS)
