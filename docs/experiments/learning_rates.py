@@ -2,7 +2,7 @@
 
     python docs/experiments/learning_rates.py [--results results/objective] [--out docs]
 
-Reads the grid.tsv of the questions none, warmup and default of recipes/objective.sh; writes
+Reads the grid.tsv of the questions none, warmup and default of recipes/ablations.sh; writes
 learning_rates.png.
 """
 
