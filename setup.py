@@ -39,7 +39,15 @@ RECIPES = [
 # --optimizer schedule_free.
 OPTIMIZERS = ["schedulefree>=1.4"]
 
-DEV = [*OPTIMIZERS, "hypothesis>=6.100", "mypy>=1.8", "pandas-stubs", "pytest>=8", "pytest-xdist>=3.5", "ruff>=0.4"]
+DEV = [
+    *OPTIMIZERS,
+    "hypothesis>=6.100",
+    "mypy>=1.8",
+    "pandas-stubs",
+    "pytest>=8",
+    "pytest-xdist>=3.5",
+    "ruff>=0.4",
+]
 
 setup(
     name="fairseq_gradinit",

@@ -20,6 +20,7 @@ from torch import nn
 from . import init
 from .batches import Supply
 from .before_training import give_scales
+from .checkpointing import without_checkpointing
 from .gradinit import GradInitError
 from .one_line import one_line_errors
 from .optim.schedule_free import gradient_point
@@ -106,7 +107,7 @@ class GradInitHook:
             if not fresh.release():
                 logger.info("--gradinit: weights were loaded into this model; it is left alone")
             elif self._criterion is not None:
-                with one_line_errors():
+                with one_line_errors(), without_checkpointing(fresh.model):
                     index_lists = self._index_lists(dataset, *args, **kwargs)
                     self._profile(fresh.model, dataset, index_lists)
                     if wanted(self._flags):

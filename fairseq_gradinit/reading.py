@@ -101,8 +101,10 @@ def _encoder_states(given: Any) -> list[Tensor]:
     """[tokens, width] of fairseq's usual encoder output, padding left out; none of any other."""
     if not isinstance(given, dict) or not given.get("encoder_out"):
         return []
-    states = given["encoder_out"][0].transpose(0, 1)  # [sentences, length, width]
     padding = given.get("encoder_padding_mask")
+    if not isinstance(given["encoder_out"], list) or not isinstance(padding, list | None):
+        return []  # fconv's, for instance
+    states = given["encoder_out"][0].transpose(0, 1)  # [sentences, length, width]
     return [states[~padding[0].bool()] if padding else states.flatten(0, 1)]
 
 
