@@ -66,7 +66,8 @@ def mutated(draw: st.DrawFn, whole: bytes) -> bytes:
         elif kind == "token":  # a whole value of the JSON
             start = content.find(b": ", at)
             if start >= 0:
-                end = min(e for e in (content.find(c, start) for c in (b",", b"\n")) if e >= 0)
+                ends = [content.find(mark, start) for mark in (b",", b"\n")]
+                end = min((end for end in ends if end >= 0), default=len(content))
                 value = draw(st.sampled_from(WORDS))
                 content = content[: start + 2] + value + content[end:]
     return content
