@@ -1,5 +1,6 @@
 # make quickstart   the main job on real text: three trainings, one table, one picture
 # make test         the tests; make test-slow: the long ones; make lint, make bench, make clean
+# make faults       hundreds of kills, full disks and damaged files; results/faults.json
 # Set PYTHON to choose the interpreter, VENV the environment's folder.
 
 VENV ?= .venv
@@ -8,7 +9,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	&& { echo $$p; break; }; done)
 IN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow lint bench clean install
+.PHONY: quickstart test test-slow faults lint bench clean install
 
 # exec: a signal to make reaches the recipe, which ends its trainings.
 quickstart: $(VENV)/installed
@@ -19,6 +20,9 @@ test: $(VENV)/installed
 
 test-slow: $(VENV)/installed
 	$(IN)/python -m pytest -m slow $(ARGS)
+
+faults: $(VENV)/installed
+	PYTHONPATH=.:tests:tests/support $(IN)/python -m faults $(ARGS)
 
 lint: $(VENV)/installed
 	$(IN)/ruff check .

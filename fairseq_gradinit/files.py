@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import stat
 import time
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ import msgspec
 
 T = TypeVar("T")
 
+SEAL = '"seal":'
+SEALED = re.compile(rb'(.*),\n "seal": "([0-9a-f]{64})"\n\}\s*', re.DOTALL)
 LARGEST = 64 * 2**20  # bytes of a JSON file that is read back
 NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
 
@@ -67,13 +70,19 @@ def write_text(path: Path, text: str) -> None:
         file.write(text)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, sealed: bool = False) -> None:
     """Writes `value` as indented JSON, whole or not at all; NaN and infinity become null.
+
+    sealed: with a last key `seal`, the sha256 of the text before it, by which the reader notices a
+    digit that a disk has changed; for an object whose numbers are results.
 
     Raises:
         FileError: it cannot be written.
     """
     text = json.dumps(finite(msgspec.to_builtins(value)), indent=1, ensure_ascii=False)
+    if sealed:
+        text = text.removesuffix("\n}")
+        text += f',\n {SEAL} "{hashlib.sha256(text.encode()).hexdigest()}"\n}}'
     write_text(path, text + "\n")
 
 
@@ -145,9 +154,10 @@ def read_json(path: Path, kind: type[T], remedy: str = "remove it") -> T:
 
     Raises:
         FileError: it cannot be read, or is not a `kind`; JSON has no NaN, and a number too large
-            for a float or nesting too deep for the reader is refused too.
+            for a float or nesting too deep for the reader is refused too. It was sealed, and has
+            changed since.
     """
-    return parse_json(read_bytes(path), kind, str(path), remedy)
+    return parse_json(_unsealed(path, read_bytes(path), remedy), kind, str(path), remedy)
 
 
 def read_json_lines(path: Path, kind: type[T], remedy: str = "remove it") -> list[T]:
@@ -170,6 +180,19 @@ def parse_json(content: bytes, kind: type[T], name: str, remedy: str) -> T:
         return msgspec.json.decode(content, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise FileError(f"{name}: not what it should be ({error}); {remedy}") from error
+
+
+def _unsealed(path: Path, content: bytes, remedy: str) -> bytes:
+    """The content without its seal, if it has one."""
+    if b"\n " + SEAL.encode() not in content:
+        return content
+    parts = SEALED.fullmatch(content)
+    if parts is None or hashlib.sha256(parts[1]).hexdigest() != parts[2].decode():
+        raise FileError(
+            f"{path}: not what was written there (its seal does not fit); {remedy}, or take out "
+            'the line "seal" and the comma before it if you changed it yourself'
+        )
+    return parts[1] + b"\n}"
 
 
 def inside(folder: Path, name: str) -> Path:

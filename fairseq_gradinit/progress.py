@@ -97,7 +97,7 @@ class Progress:
         self._writing = True
         try:
             if self._state is not None:
-                write_json(self._path, self._record(self._state))
+                write_json(self._path, self._record(self._state), sealed=True)
         finally:
             self._writing = False
         ended = time.monotonic()

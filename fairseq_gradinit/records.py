@@ -114,7 +114,7 @@ def _tried(trial: Trial) -> TrialRecord:
 def write_scales(path: Path, record: ScalesRecord) -> None:
     """Writes scales.json, whole or not at all. Raises: GradInitError."""
     with _naming("--save-dir"):
-        write_json(path, record)
+        write_json(path, record, sealed=True)
 
 
 def read_scales(path: Path) -> ScalesRecord:

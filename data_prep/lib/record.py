@@ -82,4 +82,4 @@ def read(out: Path) -> Provenance:
 def write(out: Path, provenance: Provenance) -> None:
     """Write the record whole or not at all. Raises: FileError."""
     ordered = msgspec.to_builtins(provenance, order="sorted")
-    write_json(out / NAME, ordered)
+    write_json(out / NAME, ordered, sealed=True)

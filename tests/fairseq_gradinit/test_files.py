@@ -125,3 +125,30 @@ def test_reading_files_loads_neither_torch_nor_fairseq() -> None:
         "import sys, fairseq_gradinit.files; assert not {'torch', 'fairseq'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("value", [{"a": 1.5, "b": {"c": [1, 2]}}, {"é": "seal"}, {"a": 0.1 + 0.2}])
+def test_no_byte_of_a_sealed_file_can_change_without_being_noticed(tmp_path: Path, value) -> None:
+    path = tmp_path / "sealed.json"
+    files.write_json(path, value, sealed=True)
+    assert files.read_json(path, dict) == value
+    whole = path.read_bytes()
+    for at in range(len(whole)):
+        for flip in (1, 2, 4, 32):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ flip]) + whole[at + 1 :])
+            try:
+                found = files.read_json(path, dict)
+            except files.FileError:
+                continue
+            # The seal's own name may go: then what it sealed is whole.
+            assert {key: found[key] for key in value} == value
+    for end in range(len(whole) - 1):
+        path.write_bytes(whole[:end])
+        with pytest.raises(files.FileError):
+            files.read_json(path, dict)
+
+
+def test_a_file_without_a_seal_is_taken_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "by_hand.json"
+    path.write_text('{"a": 1}')
+    assert files.read_json(path, dict) == {"a": 1}

@@ -166,7 +166,8 @@ def describe(grid: Grid, cell: Cell) -> None:
         earlier = [one for one in before if one != made]
     seed = seed_of(grid, cell.values)
     parts = msgspec.structs.asdict(made)
-    write_json(cell.config, Config(cell.name, cell.values, seed, earlier=earlier, **parts))
+    config = Config(cell.name, cell.values, seed, earlier=earlier, **parts)
+    write_json(cell.config, config, sealed=True)
 
 
 @functools.lru_cache(maxsize=1)

@@ -232,7 +232,7 @@ def claim(grid: Grid, folder: Path) -> None:
     check_folder(folder)
     if (folder / "grid.json").exists():
         _check_same(msgspec.to_builtins(load(folder)), msgspec.to_builtins(grid), folder)
-    write_json(folder / "grid.json", grid)
+    write_json(folder / "grid.json", grid, sealed=True)
 
 
 def _check_same(old: dict[str, Any], new: dict[str, Any], folder: Path) -> None:

@@ -46,7 +46,7 @@ def take_note(grid: Grid, folder: Path) -> Corpus:
                 )
         return known
     found = msgspec.structs.replace(known or facts_of(grid), files=files)
-    write_json(kept, found)
+    write_json(kept, found, sealed=True)
     return found
 
 

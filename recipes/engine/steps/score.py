@@ -47,7 +47,7 @@ def score(grid: Grid, cell: Cell, plateau: float) -> None:
         seconds=_seconds(cell, trained),
         updates_per_second=logs.updates_per_second(cell.train_log),
     )  # fmt: skip
-    write_json(cell.score, result)
+    write_json(cell.score, result, sealed=True)
 
 
 def _check_evidence(cell: Cell, curves: Curves, trained: Trained) -> None:

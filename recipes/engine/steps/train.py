@@ -69,7 +69,8 @@ def train(grid: Grid, cell: Cell, lock: int, early_stop: EarlyStop, threads: str
             raise CellFailed(f"fairseq-train: {logs.last_error(cell.train_log)}")
         outcome = f"loss or gradient not finite after update {logs.last_update(cell.train_log)}"
     seconds = before + time.monotonic() - start
-    write_json(cell.trained, Trained(outcome, seconds, logs.last_update(cell.train_log)))
+    updates = logs.last_update(cell.train_log)
+    write_json(cell.trained, Trained(outcome, seconds, updates), sealed=True)
     cell.seconds.unlink(missing_ok=True)
     return outcome
 

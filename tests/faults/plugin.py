@@ -1,0 +1,188 @@
+"""Faults under the plugin: the real `give_scales` on a real fairseq model, restarted after each."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from corpus import binarise, write_corpus
+from fairseq_runs import build
+
+from fairseq_gradinit import before_training, progress
+from fairseq_gradinit.files import FileError
+from fairseq_gradinit.gradinit import GradInitError
+from fairseq_gradinit.records import read_scales
+from fairseq_gradinit.watch import Look, Watch
+
+from .injector import (
+    CLEAR_ERROR,
+    LOST,
+    SURVIVED,
+    YEAR,
+    Ended,
+    at_file_call,
+    copy_of,
+    damage,
+    fill,
+    in_a_child,
+    jump,
+    kill,
+    one_line,
+    told,
+)
+
+FLAGS = [
+    *(
+        "--gradinit-iters=3",
+        "--gradinit-lookahead=1",
+        "--gradinit-trial=1",
+        "--gradinit-start=fixed",
+    ),
+    *("--encoder-layers=1", "--decoder-layers=1", "--max-tokens=60"),
+]
+REFUSALS = (GradInitError, FileError)
+FILES = ("scales.json", "progress.json", "iterations.jsonl")
+DAMAGES = ("corrupt", "truncate", "swap", "permission")
+
+
+class Plugin:
+    """A model before its first update, given its scales in any save dir.
+
+    Attributes:
+        right: what comes of an undisturbed run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        write_corpus(folder / "text", {"train": 24, "valid": 8})
+        self._task, self._criterion, trainer = build(
+            binarise(folder / "text"), folder / "built", *FLAGS
+        )
+        self._model = trainer.model
+        dataset = self._task.datasets["train"]
+        self._index_lists = [list(range(at, at + 8)) for at in (0, 8, 16)]
+        self._dataset = dataset
+        progress.SHARE = float("inf")  # kept after every iteration
+        (folder / "built").mkdir(exist_ok=True)
+        self.finished, self.half = folder / "finished", folder / "half"
+        self.right = self.start(self.finished).said
+        assert len(self.right) == 64, self.right
+        self._stop_after(self.half, iterations=2)
+
+    def start(self, save_dir: Path, fault: Any = None, **flags: Any) -> Ended:
+        """A run in a child, up to its first update; says a digest of the weights and verdict."""
+        return in_a_child(lambda: self._give(save_dir, fault, **flags), REFUSALS)
+
+    def _give(self, save_dir: Path, fault: Any, scales: Path | None = None) -> str:
+        flags, run = self._task.cfg, self._task.cfg._get_root()
+        run.checkpoint.save_dir = str(save_dir)
+        flags.gradinit_scales = None if scales is None else str(scales)
+        if fault is not None:
+            fault()
+        before_training.give_scales(
+            self._model, self._criterion, self._dataset, self._index_lists, flags, run
+        )
+        return self.digest(save_dir)
+
+    def digest(self, save_dir: Path) -> str:
+        """Of the weights in force, and of what is kept besides seconds."""
+        record = read_scales(save_dir / "gradinit" / "scales.json")
+        prediction = record.prediction and [
+            (t.learning_rate, t.first_loss, t.last_loss) for t in record.prediction.trials
+        ]
+        kept = [(b.name, b.scale, b.norm_after) for b in record.blocks], prediction
+        digest = hashlib.sha256(repr(kept).encode())
+        for parameter in self._model.parameters():
+            digest.update(parameter.detach().numpy().tobytes())
+        return digest.hexdigest()
+
+    def _stop_after(self, save_dir: Path, iterations: int) -> None:
+        def fault() -> None:
+            write = progress.Progress.iterated
+
+            def until(kept: progress.Progress) -> None:
+                write(kept)
+                if kept._search.done == iterations:
+                    kill()
+
+            progress.Progress.iterated = until  # type: ignore[method-assign]
+
+        assert self.start(save_dir, fault).code == -9
+        assert (save_dir / "gradinit" / "progress.json").exists()
+
+
+def faults(plugin: Plugin, rng: random.Random) -> Iterator[tuple[str, str]]:
+    """For ever: a fault's kind, and its outcome."""
+    place = plugin.folder / "broken"
+    while True:
+        kind = rng.choice(("kill", "kill", "fill", *DAMAGES, "clock"))
+        from_where = rng.choice((plugin.half, plugin.finished))
+        if kind in ("kill", "fill"):
+            act, number = (kill if kind == "kill" else fill), rng.randrange(1, 60)
+            with copy_of(plugin.half if rng.random() < 0.5 else plugin.folder / "built", place):
+                first = plugin.start(place, partial(at_file_call, number, act))
+                yield kind, _judged(plugin, place, kind, first)
+        elif kind == "clock":
+            seconds = rng.choice((-1, 1)) * rng.uniform(1, 60 * YEAR)
+            with copy_of(from_where, place):
+                first = plugin.start(place, partial(jump, seconds))
+                yield kind, SURVIVED if first.said == plugin.right else _lost(kind, first)
+        elif rng.random() < 0.2:
+            yield kind, _applied(plugin, place, kind, rng)
+        elif rng.random() < 0.2 and kind != "permission":
+            yield kind, _watched(plugin, place, kind, rng)
+        else:
+            with copy_of(from_where, place):
+                chosen = rng.choice([f for f in FILES if (place / "gradinit" / f).exists()])
+                damage(place / "gradinit" / chosen, kind, rng)
+                first = plugin.start(place)
+                yield kind, _judged(plugin, place, f"{kind} {chosen}", first, again=False)
+
+
+def _judged(plugin: Plugin, place: Path, name: str, first: Ended, again: bool = True) -> str:
+    """The first run may be killed or refuse in one line; the one after it must come out right."""
+    if first.code == 0:
+        return SURVIVED if first.said == plugin.right else _lost(name, first)
+    if (first.code == 1 and not one_line(first)) or first.code not in (1, -9):
+        return _lost(name, first)
+    if not again:
+        return CLEAR_ERROR
+    second = plugin.start(place)
+    if second.said != plugin.right:
+        return _lost(f"{name}, restarted", second)
+    return SURVIVED if first.code == -9 else CLEAR_ERROR
+
+
+def _applied(plugin: Plugin, place: Path, kind: str, rng: random.Random) -> str:
+    """A damaged scales.json given by --gradinit-scales is refused, or was whole after all."""
+    right = read_scales(plugin.finished / "gradinit" / "scales.json")
+    with copy_of(plugin.finished, place):
+        scales = place / "gradinit" / "scales.json"
+        damage(scales, kind, rng)
+        ended = plugin.start(place.with_name("applied"), scales=scales)
+        if ended.code == 0:
+            same = read_scales(scales) == right
+            return SURVIVED if same else _lost(f"{kind} --gradinit-scales", ended)
+        return CLEAR_ERROR if one_line(ended) else _lost(f"{kind} --gradinit-scales", ended)
+
+
+def _watched(plugin: Plugin, place: Path, kind: str, rng: random.Random) -> str:
+    """A damaged watch.jsonl ends no training: the next look is kept, or said not to be."""
+    place.mkdir(exist_ok=True)
+    path = place / "watch.jsonl"
+    path.write_text('{"update": 0, "loss": 8.5}\n{"update": 100, "loss": 7.25}\n')
+    damage(path, kind, rng)
+    watch = Watch([], 100, path)
+    ended = in_a_child(lambda: watch._keep(path, Look(7.0, None, None, None, 200)), ())
+    whole = path.read_bytes().endswith(b'"update": 200}\n')
+    path.unlink()
+    return SURVIVED if ended.code == 0 and whole else _lost(f"{kind} watch.jsonl", ended)
+
+
+def _lost(name: str, ended: Ended) -> str:
+    told(f"plugin, {name}", ended)
+    return LOST

@@ -1,0 +1,112 @@
+"""Small definitions on which much stands, each against its formula; a factor or a sign that went
+would show."""
+
+import pytest
+import torch
+from torch import nn
+from toy_models import ToyTransformer, random_batches
+
+from fairseq_gradinit.gradinit import Settings, learn_scales
+from fairseq_gradinit.gradinit.blocks import Blocks
+from fairseq_gradinit.gradinit.borrowed import borrowed
+from fairseq_gradinit.gradinit.gradient import (
+    RELATIVE_EPSILON,
+    central_difference,
+    gradient_of,
+    norm_derivative,
+)
+from fairseq_gradinit.gradinit.learn import default_optimizer
+from fairseq_gradinit.gradinit.measures import COLLAPSED, Reading
+from fairseq_gradinit.gradinit.paper import FirstStep
+
+
+@pytest.mark.parametrize("order, algorithm", [(1, "adam"), (2, "sgd")])
+def test_the_central_difference_is_the_exact_derivative(order, algorithm):
+    torch.manual_seed(0)
+    # Smooth: across a kink the difference is no derivative.
+    model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 1)).double()
+    blocks, batch = Blocks(model), torch.randn(8, 4, dtype=torch.float64)
+    settings = Settings.of("paper", algorithm=algorithm, constraint="exact")
+
+    def loss_fn(batch):
+        return (model(batch) - 1).pow(2).mean()
+
+    _, gradient = gradient_of(loss_fn, blocks, batch)
+    exact = norm_derivative(loss_fn, blocks, batch, gradient, settings)
+    found = central_difference(loss_fn, blocks, batch, gradient, order)
+    a, b = (torch.cat([t.flatten() for t in one if t is not None]) for one in (exact, found))
+    assert float((a - b).norm() / a.norm()) < 1e-4
+
+
+def test_the_shift_is_relative_to_weights_and_direction(monkeypatch):
+    """rms(ε·v) = 10⁻³·rms(θ), whatever the size of v."""
+    model = ToyTransformer(seed=1).eval()
+    blocks, batch = Blocks(model), random_batches(1)[0]
+    shifts = []
+    shift = Blocks.shift
+    monkeypatch.setattr(
+        Blocks, "shift", lambda self, v, e: (shifts.append((v, e)), shift(self, v, e))
+    )
+    theta = torch.cat([p.detach().flatten() for p in model.parameters()])
+    _, gradient = gradient_of(model, blocks, batch)
+    central_difference(model, blocks, batch, gradient, 2)
+    (v, epsilon), (_, back) = shifts
+    direction = torch.cat([t.flatten() for t in v])
+    assert float(direction.norm()) == pytest.approx(1)
+    moved = epsilon * direction.pow(2).mean().sqrt() / theta.pow(2).mean().sqrt()
+    assert float(moved) == pytest.approx(RELATIVE_EPSILON, rel=1e-6) and back == -2 * epsilon
+
+
+@pytest.mark.parametrize("algorithm", ["adam", "sgd"])
+def test_the_first_step_decays_weights_as_the_optimizer_does(algorithm):
+    """Against torch's own first step: AdamW's decay is decoupled, SGD's is in the gradient."""
+    settings = Settings.of("paper", algorithm=algorithm, eta=0.1, weight_decay=0.3)
+    torch.manual_seed(0)
+    start, gradient = torch.randn(5), torch.randn(5)
+    kinds = {"adam": torch.optim.AdamW, "sgd": torch.optim.SGD}
+    results = []
+    for make in (
+        lambda p: FirstStep(p, settings),
+        lambda p: kinds[algorithm](p, lr=0.1, weight_decay=0.3),
+    ):
+        parameter = nn.Parameter(start.clone())
+        parameter.grad = gradient.clone()
+        make([parameter]).step()
+        results.append(parameter.detach())
+    torch.testing.assert_close(results[0], results[1], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("algorithm", ["adam", "sgd"])
+def test_the_default_optimizer_has_the_weight_decay(algorithm):
+    settings = Settings.of("multistep", algorithm=algorithm, weight_decay=0.3, eta=0.2)
+    (group,) = default_optimizer(settings)([nn.Parameter(torch.ones(1))]).param_groups
+    assert group["weight_decay"] == 0.3 and group["lr"] == 0.2
+
+
+class Buffered(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear, self.norm = nn.Linear(3, 3), nn.BatchNorm1d(3)
+        self.register_buffer("scale", torch.tensor([1.5, 0.1, 3.0]))
+
+    def forward(self, batch):
+        return (self.norm(self.linear(batch.to(self.scale))) * self.scale).pow(2).mean()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_buffers_come_back_with_their_dtype_and_values(dtype):
+    torch.manual_seed(0)
+    model = Buffered().to(dtype).train()
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    with borrowed(model):
+        assert model.scale.dtype is torch.float32
+    settings = Settings.of("multistep", iters=2, lookahead=1, start="none")
+    learn_scales(model, model, [torch.randn(4, 3) for _ in range(4)], settings)
+    for name, buffer in model.named_buffers():
+        assert buffer.dtype is before[name].dtype and torch.equal(buffer, before[name]), name
+
+
+def test_the_threshold_of_collapse_lies_where_it_says():
+    assert COLLAPSED == 0.02
+    for spread, collapsed in ((0.0201, ()), (0.0199, ("encoder",)), (float("nan"), ("encoder",))):
+        assert Reading(1.0, None, spread, 0.5).collapsed == collapsed
