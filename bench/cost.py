@@ -46,6 +46,7 @@ def contenders(layers: int, width: int, tokens: int) -> dict[str, tuple[Callable
         return lambda: next(iterations)
 
     tight, loose = {"gamma": 1e-6}, {"gamma": 1e9}
+    searched = {"start": "fixed", "iters": 10_000}
     return {
         "forward+backward": (plain, 1),
         "paper, look-ahead": (iteration(Settings.of("paper", **loose)), 2),
@@ -54,7 +55,10 @@ def contenders(layers: int, width: int, tokens: int) -> dict[str, tuple[Callable
             iteration(Settings.of("paper", constraint="finite-difference", **tight)),
             3,
         ),
-        f"multistep, K = {K}": (iteration(Settings.of("multistep", lookahead=K)), K + 1),
+        f"multistep, K = {K}": (
+            iteration(Settings.of("multistep", lookahead=K, **searched)),
+            K + 1,
+        ),
     }
 
 

@@ -89,7 +89,10 @@ def give_scales(
         config={**_config(settings, run, model), "unigram": unigram is not None},
         made_from=made_from(flags, run),
     )
-    loss_fn, optimizer = per_token_loss(model, criterion, flags), run_optimizer(run, settings)
+    loss_fn, optimizer = (
+        per_token_loss(model, criterion, flags.gradinit_cpu_bf16),
+        run_optimizer(run, settings),
+    )
     found = _reuse(model, path, about)
     if found is not None:
         logger.info(f"reusing {path}: the same model, data and settings were started before")

@@ -137,14 +137,14 @@ class GradInitHook:
         if self._watch is not None:
             with one_line_errors():
                 self._watch.before_update(update_num, model)
-        with autocast(self._flags), gradient_point(optimizer):
+        with autocast(self._flags.gradinit_cpu_bf16), gradient_point(optimizer):
             return super().train_step(  # type: ignore[misc]
                 sample, model, criterion, optimizer, update_num, *args, **kwargs
             )
 
     def valid_step(self, *args: Any, **kwargs: Any) -> Any:
         """As the task's own."""
-        with autocast(self._flags):
+        with autocast(self._flags.gradinit_cpu_bf16):
             return super().valid_step(*args, **kwargs)  # type: ignore[misc]
 
     @property

@@ -126,19 +126,21 @@ def run_optimizer(run: RunConfig, settings: Settings) -> MakeOptimizer:
     return make
 
 
-def autocast(flags: Flags) -> contextlib.AbstractContextManager[Any]:
+def autocast(bf16: bool) -> contextlib.AbstractContextManager[Any]:
     """bf16 on a CPU, where that is asked for."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=bool(flags.gradinit_cpu_bf16))
+    return torch.autocast("cpu", torch.bfloat16, enabled=bf16)
 
 
-def per_token_loss(model: nn.Module, criterion: nn.Module, flags: Flags) -> Callable[[Any], Tensor]:
+def per_token_loss(
+    model: nn.Module, criterion: nn.Module, bf16: bool = False
+) -> Callable[[Any], Tensor]:
     """The training loss of a fairseq sample over its sample size, label smoothing included."""
 
     def loss_fn(sample: Any) -> Tensor:
         device = next(model.parameters()).device
         if device.type == "cuda":
             sample = utils.move_to_cuda(sample, device=device)
-        with autocast(flags):
+        with autocast(bf16):
             loss, sample_size, _ = criterion(model, sample)
         return loss / sample_size
 

@@ -71,7 +71,7 @@ def runs(arguments: argparse.Namespace) -> list[dict[str, str | float]]:
     seed, rows = arguments.seed, []
     setup = Setup(arguments)
     model = setup.model
-    start = Settings.of("multistep", eta=BEARS, iters=0, seed=seed)
+    start = Settings.of("multistep", eta=BEARS, start="fixed", seed=seed)
     loss_fn = per_token_loss(model, setup.criterion)
     learn_scales(model, loss_fn, setup.batches("train", seed), start, setup.optimizer)
     first = (model, setup.optimizer(list(model.parameters())))

@@ -20,7 +20,6 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
-from fairseq_gradinit.encoder_spread import encoder_token_spread
 from matplotlib.ticker import ScalarFormatter
 from small_model import Setup
 from torch import Tensor, nn
@@ -28,6 +27,7 @@ from tqdm import tqdm
 
 from fairseq_gradinit.gradinit import Settings, learn_scales
 from fairseq_gradinit.gradinit.measures import token_spread
+from fairseq_gradinit.reading import encoder_spread
 from fairseq_gradinit.run import per_token_loss
 
 WARMUP = 150
@@ -116,7 +116,7 @@ class Probe:
         return {
             "branch_ratio": sum(ratios) / len(ratios),
             "entropy": float(entropy[kept].mean()),
-            "token_spread": encoder_token_spread(self.model, sample),
+            "token_spread": encoder_spread(self.model, sample),
             "decoder_spread": token_spread(states[kept]),
             "gain": float(torch.stack(gains).mean()),
             "loss": right,
@@ -144,7 +144,8 @@ def run(label: str, arguments: argparse.Namespace) -> list[dict[str, float]]:
     model, warmup = setup.model, given.pop("warmup", 1)
     loss_fn = per_token_loss(model, setup.criterion)
     if given:
-        settings = Settings.of("multistep", eta=arguments.lr, seed=arguments.seed, **given)
+        learned = {"start": "fixed", "iters": 40, **given}
+        settings = Settings.of("multistep", eta=arguments.lr, seed=arguments.seed, **learned)
         train = setup.batches("train", arguments.seed + 1000)
         learn_scales(model, loss_fn, train, settings, setup.optimizer)
     probe = Probe(model, list(setup.batches("valid", 1))[: arguments.batches])

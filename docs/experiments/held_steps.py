@@ -82,7 +82,7 @@ class LookAheads:
     """Look-aheads of K steps at m·η from scales, as the default takes them."""
 
     def __init__(self, setup: Setup, steps: int) -> None:
-        self.settings = Settings.of("multistep", eta=LR, lookahead=steps)
+        self.settings = Settings.of("multistep", eta=LR, lookahead=steps, start="fixed", iters=1)
         self.blocks = Blocks(setup.model)
         self.start = starting_scales(self.blocks, self.settings)
         self.loss_fn = per_token_loss(setup.model, setup.criterion)
