@@ -31,6 +31,7 @@ from .run import (
     RunConfig,
     optimizer_config,
     optimizer_name,
+    parts_of_an_update,
     per_token_loss,
     run_optimizer,
     settings_of,
@@ -124,7 +125,7 @@ def _supply(
         dataset,
         index_lists,
         np.random.default_rng(seed),
-        run.optimization.update_freq[0],
+        parts_of_an_update(run),
         run.optimization.sentence_avg,
     )
 

@@ -25,6 +25,7 @@ from .gradinit import GradInitError
 from .one_line import one_line_errors
 from .optim.schedule_free import gradient_point
 from .optim.wrapped import prepare
+from .ranks import on_the_first_rank
 from .reading import on_device
 from .run import RunConfig, autocast, check_flags, wanted, watch_interval
 from .save_dir import claim
@@ -109,16 +110,9 @@ class GradInitHook:
             elif self._criterion is not None:
                 with one_line_errors(), without_checkpointing(fresh.model):
                     index_lists = self._index_lists(dataset, *args, **kwargs)
-                    self._profile(fresh.model, dataset, index_lists)
-                    if wanted(self._flags):
-                        give_scales(
-                            fresh.model,
-                            self._criterion,
-                            dataset,
-                            index_lists,
-                            self._flags,
-                            self._run,
-                        )
+                    on_the_first_rank(
+                        fresh.model, lambda: self._start(fresh.model, dataset, index_lists)
+                    )
         return super().get_batch_iterator(dataset, *args, **kwargs)  # type: ignore[misc]
 
     def train_step(
@@ -156,6 +150,13 @@ class GradInitHook:
     def _run(self) -> RunConfig:
         # The task's node hangs in the run's whole configuration (fairseq's merge_with_parent).
         return self._flags._get_root()
+
+    def _start(self, model: nn.Module, dataset: Any, index_lists: Any) -> None:
+        """What the model is given before its first update."""
+        self._profile(model, dataset, index_lists)
+        if wanted(self._flags):
+            assert self._criterion is not None
+            give_scales(model, self._criterion, dataset, index_lists, self._flags, self._run)
 
     def _profile(self, model: nn.Module, dataset: Any, index_lists: Any) -> None:
         """Admin's ω from one batch, before GradInit scales what it left."""

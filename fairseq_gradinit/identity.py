@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from .files import fingerprint
-from .run import Flags, RunConfig
+from .run import Flags, RunConfig, parts_of_an_update
 
 # Groups of the run's configuration that do not say what is computed from a batch. fairseq-train
 # hands the whole command line to the model's node, theirs included.
@@ -35,7 +35,7 @@ def made_from(flags: Flags, run: RunConfig) -> dict[str, Any]:
         "max_tokens": flags.gradinit_max_tokens or run.dataset.max_tokens,
         "batch_size": run.dataset.batch_size,
         "required_batch_size_multiple": run.dataset.required_batch_size_multiple,
-        "update_freq": list(run.optimization.update_freq),
+        "parts_of_an_update": parts_of_an_update(run),
         "sentence_avg": run.optimization.sentence_avg,
     }
     return {

@@ -52,11 +52,6 @@ def check_flags(flags: Flags, run: RunConfig) -> None:
             "--model-parallel-size or --pipeline-model-parallel: GradInit needs the whole model "
             "on one device; train without model parallelism, or leave out --gradinit"
         )
-    if spread.distributed_world_size > 1:
-        raise GradInitError(
-            f"--distributed-world-size {spread.distributed_world_size}: GradInit runs on one "
-            "process only; give --distributed-world-size 1"
-        )
     if flags.gradinit_max_tokens is not None and flags.gradinit_max_tokens <= 0:
         raise GradInitError(
             f"--gradinit-max-tokens: found {flags.gradinit_max_tokens}; give a number above 0"
@@ -87,6 +82,11 @@ def settings_of(flags: Flags, run: RunConfig) -> Settings:
         "seed": run.common.seed,
     }
     return Settings.of(**given)
+
+
+def parts_of_an_update(run: RunConfig) -> int:
+    """How many batches make one update: --update-freq of every process."""
+    return run.optimization.update_freq[0] * max(1, run.distributed_training.distributed_world_size)
 
 
 def unigram_wanted(flags: Flags, otherwise: bool) -> bool:

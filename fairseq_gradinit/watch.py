@@ -18,6 +18,7 @@ from torch import nn
 from .files import FileError, append_json_line
 from .gradinit.measures import Reading
 from .reading import reading
+from .run_loss import unwrapped
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class Watch:
         if update % self._interval or update == self._last or not self._samples:
             return  # not yet, the second part of an update that comes in parts, or nothing to read
         self._last = update
-        found = reading(getattr(model, "module", model), self._samples)
+        found = reading(unwrapped(model), self._samples)
         for name in ("source_worth", "encoder_spread", "decoder_spread"):
             value = getattr(found, name)
             if value is not None:

@@ -58,7 +58,6 @@ BAD_FLAGS = {
         ["distributed_training.ddp_backend=fully_sharded"],
         "--ddp-backend fully_sharded",
     ),
-    "ranks": (["distributed_training.distributed_world_size=2"], "one process only"),
     "model-parallel": (["common.model_parallel_size=2"], "--model-parallel-size"),
 }
 

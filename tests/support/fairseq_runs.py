@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +96,41 @@ def command(name: str, *arguments: str, **environment: str) -> subprocess.Comple
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         check=False,
     )
+
+
+def start_ranks(count: int, arguments: list[str]) -> list[subprocess.Popen[str]]:
+    """fairseq-train in `count` processes that train together over gloo."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    spread = [f"--distributed-world-size={count}", "--distributed-backend=gloo"]
+    spread += ["--ddp-backend=legacy_ddp", "--distributed-no-spawn", "--nprocs-per-node=1"]
+    spread += [f"--distributed-init-method=tcp://127.0.0.1:{port}"]
+    program = [sys.executable, "-m", "fairseq_cli.train"]
+    return [
+        subprocess.Popen(
+            [*program, *arguments, *spread, f"--distributed-rank={rank}"],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd="/",
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        )
+        for rank in range(count)
+    ]
+
+
+def train_on_ranks(count: int, arguments: list[str]) -> list[str]:
+    """The same to their end, which is a good one; their logs."""
+    processes = start_ranks(count, arguments)
+    try:
+        logs = ["".join(process.communicate(timeout=300)) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    codes = [process.returncode for process in processes]
+    assert codes == [0] * count, "\n".join(log[-2000:] for log in logs)
+    return logs
 
 
 def checkpoint(save_dir: Path, name: str = "checkpoint_last.pt") -> dict[str, Any]:
