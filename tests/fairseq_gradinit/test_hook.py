@@ -156,7 +156,7 @@ def test_restart_before_the_first_checkpoint_reuses_finished_scales(grammar, tmp
         ("--label-smoothing=0.2", "made_from.criterion.label_smoothing is 0.2, was 0.1"),
         ("--no-scale-embedding", "made_from.model.no_scale_embedding is True, was False"),
         ("--train-subset=valid", "made_from.batches.train_subset is valid, was train"),
-        ("--update-freq=2", "made_from.batches.update_freq is [2"),
+        ("--update-freq=2", "made_from.batches.parts_of_an_update is 2"),
     ],
 )
 def test_scales_of_another_run_are_learned_anew(grammar, tmp_path, caplog, change, says):
