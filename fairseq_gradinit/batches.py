@@ -11,6 +11,7 @@ from fairseq.data import FairseqDataset
 
 from .gradinit import GradInitError
 from .gradinit.gradient import Parts
+from .sharing import Leader
 
 MIN_SENTENCES = 3  # S and S̃ are the first and the last two thirds of a batch
 
@@ -22,6 +23,7 @@ class Supply:
         index_lists: sentence indices of each batch that fairseq made.
         update_freq: how many of them make a batch of one update.
         sentence_avg: the loss of an update is averaged over sentences, not tokens.
+        leader: of the processes that share the passes over an update's batches.
     """
 
     def __init__(
@@ -31,9 +33,11 @@ class Supply:
         rng: np.random.Generator,
         update_freq: int = 1,
         sentence_avg: bool = False,
+        leader: Leader | None = None,
     ) -> None:
         self._dataset, self._index_lists, self._rng = dataset, list(index_lists), rng
         self._update_freq, self._sentence_avg = update_freq, sentence_avg
+        self._leader = leader
         if getattr(dataset, "supports_prefetch", False):
             dataset.prefetch([i for indices in index_lists for i in indices])
 
@@ -93,16 +97,23 @@ class Supply:
         )
 
     def _batch(self, parts: Sequence[Sequence[int]]) -> Any:
-        samples = [self._dataset.collater([self._dataset[i] for i in part]) for part in parts]
+        samples = [collated(self._dataset, part) for part in parts]
         if len(samples) == 1:
             return samples[0]
         sizes = [
             len(part) if self._sentence_avg else int(sample["ntokens"])
             for part, sample in zip(parts, samples)
         ]
-        return Parts(samples, [size / sum(sizes) for size in sizes])
+        shares = [size / sum(sizes) for size in sizes]
+        others = None if self._leader is None else self._leader.over(parts, shares)
+        return Parts(samples, shares, others)
 
     def _shuffled(self, index_lists: Sequence[Sequence[int]]) -> Iterator[Sequence[int]]:
         while True:
             for at in self._rng.permutation(len(index_lists)):
                 yield index_lists[at]
+
+
+def collated(dataset: FairseqDataset, indices: Sequence[int]) -> Any:
+    """The sample that fairseq makes of these sentences."""
+    return dataset.collater([dataset[i] for i in indices])

@@ -37,6 +37,7 @@ from .run import (
     settings_of,
     unigram_wanted,
 )
+from .sharing import Leader
 from .watch import some_samples
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ def give_scales(
     index_lists: Sequence[Sequence[int]],
     flags: Flags,
     run: RunConfig,
+    leader: Leader | None = None,
 ) -> None:
     """Leaves `model` with the scales that the flags ask for, recorded in SAVE_DIR/gradinit.
 
@@ -61,6 +63,7 @@ def give_scales(
         criterion: of the training run; its loss over its sample size is the loss per token.
         dataset: the train split.
         index_lists: sentence indices of each batch.
+        leader: of the processes that share the passes; the model is then the first one's.
 
     Raises:
         GradInitError: bad input, or a search that went astray.
@@ -99,7 +102,7 @@ def give_scales(
         logger.info(f"reusing {path}: the same model, data and settings were started before")
         record = found
     else:
-        supply = _supply(dataset, index_lists, run, settings.seed)
+        supply = _supply(dataset, index_lists, run, settings.seed, leader)
         learned = _learn(model, loss_fn, supply, settings, optimizer, about, path, run)
         record = records.record_of(learned, unigram, about)
         records.write_scales(path, record)
@@ -108,7 +111,8 @@ def give_scales(
     if settings.trial > 0 and record.prediction is None:
         held_out = some_samples(dataset, index_lists)
         # Of its own: the same batches whether or not a kill came between search and trial.
-        samples = _supply(dataset, index_lists, run, [settings.seed, 1]).whole_batches()
+        tried = _supply(dataset, index_lists, run, [settings.seed, 1], leader)
+        samples = tried.whole_batches()
         trials = _try(model, loss_fn, samples, held_out, settings, optimizer, run)
         log.tell_trials(trials, settings)
         record.prediction = records.predicted(trials)
@@ -120,6 +124,7 @@ def _supply(
     index_lists: Sequence[Sequence[int]],
     run: RunConfig,
     seed: int | Sequence[int],
+    leader: Leader | None,
 ) -> batches.Supply:
     return batches.Supply(
         dataset,
@@ -127,6 +132,7 @@ def _supply(
         np.random.default_rng(seed),
         parts_of_an_update(run),
         run.optimization.sentence_avg,
+        leader,
     )
 
 

@@ -12,6 +12,7 @@ import torch
 from fairseq.data import FairseqDataset
 from torch import Tensor, nn
 
+from .batches import collated
 from .gradinit import GradInitError
 from .gradinit.unigram import UnigramStart, give_frequencies, target_distribution
 
@@ -83,7 +84,7 @@ def spread_samples(dataset: FairseqDataset, index_lists: Sequence[Sequence[int]]
     # Batches lie sorted by length; the permutation is the same in every run.
     order = torch.randperm(len(index_lists), generator=torch.Generator().manual_seed(0))
     for at in order.tolist():
-        yield dataset.collater([dataset[i] for i in index_lists[at]])
+        yield collated(dataset, index_lists[at])
 
 
 def count_targets(samples: Iterable[Any], words: int, padding: int, enough: int = ENOUGH) -> Tensor:

@@ -18,7 +18,7 @@ from fairseq.distributed.utils import is_master
 from torch import nn
 
 from . import init
-from .batches import Supply
+from .batches import Supply, collated
 from .before_training import give_scales
 from .checkpointing import without_checkpointing
 from .gradinit import GradInitError
@@ -27,8 +27,9 @@ from .optim.schedule_free import gradient_point
 from .optim.wrapped import prepare
 from .ranks import on_the_first_rank
 from .reading import on_device
-from .run import RunConfig, autocast, check_flags, wanted, watch_interval
+from .run import RunConfig, autocast, check_flags, per_token_loss, wanted, watch_interval
 from .save_dir import claim
+from .sharing import Leader
 from .watch import Watch, some_samples
 
 logger = logging.getLogger(__name__)
@@ -111,7 +112,10 @@ class GradInitHook:
                 with one_line_errors(), without_checkpointing(fresh.model):
                     index_lists = self._index_lists(dataset, *args, **kwargs)
                     on_the_first_rank(
-                        fresh.model, lambda: self._start(fresh.model, dataset, index_lists)
+                        fresh.model,
+                        lambda leader: self._start(fresh.model, dataset, index_lists, leader),
+                        per_token_loss(fresh.model, self._criterion, self._flags.gradinit_cpu_bf16),
+                        lambda indices: collated(dataset, indices),
                     )
         return super().get_batch_iterator(dataset, *args, **kwargs)  # type: ignore[misc]
 
@@ -151,12 +155,16 @@ class GradInitHook:
         # The task's node hangs in the run's whole configuration (fairseq's merge_with_parent).
         return self._flags._get_root()
 
-    def _start(self, model: nn.Module, dataset: Any, index_lists: Any) -> None:
+    def _start(
+        self, model: nn.Module, dataset: Any, index_lists: Any, leader: Leader | None
+    ) -> None:
         """What the model is given before its first update."""
         self._profile(model, dataset, index_lists)
         if wanted(self._flags):
             assert self._criterion is not None
-            give_scales(model, self._criterion, dataset, index_lists, self._flags, self._run)
+            give_scales(
+                model, self._criterion, dataset, index_lists, self._flags, self._run, leader
+            )
 
     def _profile(self, model: nn.Module, dataset: Any, index_lists: Any) -> None:
         """Admin's ω from one batch, before GradInit scales what it left."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,27 @@ NO_GRADIENT = (
 )
 
 
+class Others(Protocol):
+    """Other processes, which take their parts of a batch in the passes that cost most."""
+
+    @property
+    def own(self) -> slice:
+        """The parts that are left to this process."""
+
+    def asked(
+        self, parameters: Sequence[Tensor], along: Gradient | None = None
+    ) -> contextlib.AbstractContextManager[Answer]:
+        """They begin on the gradient at `parameters`, or on its derivative along v, H·v. What goes
+        wrong within, here or there, ends both here and there. Raises: GradInitError."""
+
+
+class Answer(Protocol):
+    """What the others find."""
+
+    def added(self, loss: Tensor, gradient: Gradient) -> tuple[Tensor, Gradient]:
+        """With theirs added to this process's own."""
+
+
 @dataclass(frozen=True)
 class Parts:
     """A batch that does not fit in memory at once, as gradient accumulation has it.
@@ -36,10 +57,19 @@ class Parts:
     Attributes:
         batches: its parts, each for the loss function.
         shares: what part of the whole batch's tokens each has; they sum to 1.
+        others: the processes that share the passes over it, if there are any.
     """
 
     batches: Sequence[Any]
     shares: Sequence[float]
+    others: Others | None = None
+
+    @property
+    def own(self) -> Parts:
+        """Those of this process."""
+        if self.others is None:
+            return self
+        return Parts(self.batches[self.others.own], self.shares[self.others.own])
 
 
 def gradient_of(
@@ -47,30 +77,49 @@ def gradient_of(
 ) -> tuple[Tensor, Gradient]:
     """L(batch; θ) and g = ∇_θ L, on a graph that can be differentiated if `create_graph`.
 
-    Of `Parts` the parts' are added up, one after the other, each weighted by its share.
+    Of `Parts` the parts' are added up, one after the other, each weighted by its share; those of
+    other processes are not on the graph.
 
     Raises:
         GradInitError: the loss depends on no parameter at all. Of one that it does not depend on,
             the gradient is None: its scale stays where it started.
     """
     parts = batch if isinstance(batch, Parts) else Parts([batch], [1.0])
-    total: Any = 0.0
+    with _asked(parts, blocks) as others:
+        total, whole = _added_up(loss_fn, blocks, parts.own, create_graph)
+        if others is not None:
+            total, whole = others.added(total, whole)
+    if all(g is None for g in whole):
+        raise GradInitError(NO_GRADIENT)
+    return total, whole
+
+
+def _added_up(
+    loss_fn: LossFn, blocks: Blocks, parts: Parts, create_graph: bool
+) -> tuple[Tensor, Gradient]:
+    total = blocks.parameters[0].new_zeros(())
     whole: Gradient = [None] * len(blocks)
     for part, share in zip(parts.batches, parts.shares):
         with _twice_differentiable() if create_graph else contextlib.nullcontext():
             loss = loss_fn(part)
-            if len(parts.batches) > 1:
+            if share != 1:
                 loss = loss * share
             if not loss.requires_grad:
                 raise GradInitError(NO_GRADIENT)
             gradient = torch.autograd.grad(
                 loss, blocks.parameters, create_graph=create_graph, allow_unused=True
             )
-        total = loss.detach() + total
+        total = total + loss.detach()
         whole = [_sum(a, g) for a, g in zip(whole, gradient)]
-    if all(g is None for g in whole):
-        raise GradInitError(NO_GRADIENT)
     return total, whole
+
+
+def _asked(
+    parts: Parts, blocks: Blocks, along: Gradient | None = None
+) -> contextlib.AbstractContextManager[Answer | None]:
+    if parts.others is None:
+        return contextlib.nullcontext()
+    return parts.others.asked(blocks.parameters, along)
 
 
 @torch.no_grad()
@@ -101,7 +150,22 @@ def norm_derivative(
     if not any(g is not None and g.requires_grad for g in gradient):
         _, gradient = gradient_of(loss_fn, blocks, batch, create_graph=True)
     norm = norm_of(gradient, order)
-    return list(torch.autograd.grad(norm, blocks.parameters, allow_unused=True))
+    others = batch.others if isinstance(batch, Parts) else None
+    if others is None:
+        return list(torch.autograd.grad(norm, blocks.parameters, allow_unused=True))
+    with others.asked(blocks.parameters, _norm_along(gradient, order)) as answer:
+        own = torch.autograd.grad(norm, blocks.parameters, allow_unused=True)
+        return answer.added(norm, list(own))[1]
+
+
+def derivative_along(loss_fn: LossFn, blocks: Blocks, batch: Any, along: Gradient) -> Gradient:
+    """H·v with v = `along`, for a block of which v or the loss knows nothing None."""
+    _, gradient = gradient_of(loss_fn, blocks, batch, create_graph=True)
+    used = [(g, v) for g, v in zip(gradient, along) if g is not None and v is not None]
+    found = torch.autograd.grad(
+        [g for g, _ in used], blocks.parameters, [v for _, v in used], allow_unused=True
+    )
+    return list(found)
 
 
 def central_difference(
@@ -114,11 +178,7 @@ def central_difference(
     """
     if not any(g is not None and bool(g.any()) for g in gradient):
         return [None if g is None else torch.zeros_like(g) for g in gradient]
-    if order == 1:
-        v: Gradient = [None if g is None else g.sign() for g in gradient]
-    else:
-        norm = norm_of(gradient, order)
-        v = [None if g is None else g / norm for g in gradient]
+    v = _norm_along(gradient, order)
     epsilon = RELATIVE_EPSILON * _rms(blocks.parameters) / _rms(v)
     blocks.shift(v, epsilon)
     _, ahead = gradient_of(loss_fn, blocks, batch)
@@ -127,6 +187,14 @@ def central_difference(
     return [
         None if a is None or b is None else (a - b) / (2 * epsilon) for a, b in zip(ahead, behind)
     ]
+
+
+def _norm_along(gradient: Gradient, order: int) -> Gradient:
+    """v = ∂‖g‖_p/∂g."""
+    if order == 1:
+        return [None if g is None else g.detach().sign() for g in gradient]
+    norm = norm_of(gradient, order).detach()
+    return [None if g is None else g.detach() / norm for g in gradient]
 
 
 def detached(gradient: Gradient) -> Gradient:

@@ -89,10 +89,12 @@ def measure_drift(
     """By branch: how far one update at η moves its mean output over the batch's tokens, root mean
     square over coordinates, as a part of that of the residual stream.
 
-    One forward+backward, one step and a forward pass at θ = α∘θ⁰, which is put back.
+    A forward pass, one forward+backward, one step and a forward pass at θ = α∘θ⁰, which is put
+    back. The forward passes see all parts of the batch, also where others share the gradient's.
     """
     with _watched(branches) as before:
-        _, gradient = gradient_of(loss_fn, blocks, batch)
+        loss_of(loss_fn, batch)
+    _, gradient = gradient_of(loss_fn, blocks, batch)
     Steps(blocks, make_optimizer, settings.clip_norm, settings.eta).step(gradient)
     with _watched(branches) as after:
         loss_of(loss_fn, batch)

@@ -98,8 +98,10 @@ def command(name: str, *arguments: str, **environment: str) -> subprocess.Comple
     )
 
 
-def start_ranks(count: int, arguments: list[str]) -> list[subprocess.Popen[str]]:
-    """fairseq-train in `count` processes that train together over gloo."""
+def start_ranks(count: int, arguments: list[str] | list[list[str]]) -> list[subprocess.Popen[str]]:
+    """fairseq-train in `count` processes that train together over gloo; each with `arguments` or
+    with its own of them."""
+    own = arguments if isinstance(arguments[0], list) else [arguments] * count
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -109,7 +111,7 @@ def start_ranks(count: int, arguments: list[str]) -> list[subprocess.Popen[str]]
     program = [sys.executable, "-m", "fairseq_cli.train"]
     return [
         subprocess.Popen(
-            [*program, *arguments, *spread, f"--distributed-rank={rank}"],
+            [*program, *own[rank], *spread, f"--distributed-rank={rank}"],
             stderr=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
