@@ -6,16 +6,12 @@ from __future__ import annotations
 import ast
 import math
 import re
-import sys
-from argparse import ArgumentParser
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import Field, field, fields, make_dataclass
 from enum import Enum
 from typing import Any, NamedTuple, Optional, get_type_hints
 
-from fairseq import options
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
-from fairseq.dataclass.utils import gen_parser_from_dataclass
 
 from .activations import ActivationConfig
 from .gradinit import GradInitError, Settings
@@ -26,7 +22,6 @@ from .sparse_config import SparseConfig
 
 PREFIX = "gradinit_"
 WATCH = 200  # updates between looks, with --gradinit
-HELP = {"-h", "--help"}
 # What the run gives where the flag does not.
 FROM_RUN = {"eta": "the run's `--lr`", "algorithm": "that of `--optimizer`"}
 # Settings without a flag of their own: the run's flag, or the preset alone.
@@ -202,27 +197,3 @@ def _numbers(name: str, text: str) -> tuple[float, ...]:
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
         wanted = next(one.metadata["may_be"] for one in fields(Settings) if one.name == name)
         raise GradInitError(f"`{name}`: found {text[:80]}; give {wanted}") from error
-
-
-def show_flags_in_help() -> None:
-    """Has fairseq's parser know GradInit's flags when it is asked for help, and only then.
-
-    fairseq prints its help before it has added any task's flags, so without this nobody would find
-    them.
-    """
-    parse = options.parse_args_and_arch
-    if not getattr(parse, "shows_gradinit", False):
-        options.parse_args_and_arch = _showing_flags(parse)
-
-
-def _showing_flags(parse: Callable[..., Any]) -> Callable[..., Any]:
-    def parse_args_and_arch(
-        parser: ArgumentParser, input_args: list[str] | None = None, **kwargs: Any
-    ) -> Any:
-        if HELP & set(sys.argv[1:] if input_args is None else input_args):
-            for name, flags in FLAG_GROUPS.items():
-                gen_parser_from_dataclass(parser.add_argument_group(name), flags())
-        return parse(parser, input_args, **kwargs)
-
-    parse_args_and_arch.shows_gradinit = True  # type: ignore[attr-defined]
-    return parse_args_and_arch

@@ -21,6 +21,7 @@ from . import init
 from .batches import Supply, collated
 from .before_training import give_scales
 from .checkpointing import without_checkpointing
+from .fresh import FreshModel, weights_loaded
 from .gradinit import GradInitError
 from .one_line import one_line_errors
 from .optim.schedule_free import gradient_point
@@ -33,26 +34,6 @@ from .sharing import Leader
 from .watch import Watch, some_samples
 
 logger = logging.getLogger(__name__)
-
-
-class FreshModel:
-    """A model just built, and whether weights have been loaded into it since.
-
-    Only this tells apart all ways to resume: epoch and update counts are 1 and 0 too after
-    --reset-optimizer and --finetune-from-model.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
-        loads: list[bool] = []
-        # A plain closure, removed before training: an EMA deep-copies the model.
-        self._handle = model._register_load_state_dict_pre_hook(lambda *_: loads.append(True))
-        self._loads = loads
-
-    def release(self) -> bool:
-        """Takes the watch off the model; true if its weights are still the initial ones."""
-        self._handle.remove()
-        return not self._loads
 
 
 class GradInitHook:
@@ -70,14 +51,18 @@ class GradInitHook:
                 check_flags(self._flags, self._run)
             # Before the task's own, which takes the flags of other parts out of `cfg`.
             self._init = init.variant(self._flags, cfg, from_checkpoint)
-            model = super().build_model(cfg, from_checkpoint)  # type: ignore[misc]
+            with weights_loaded() as loaded:
+                model = super().build_model(cfg, from_checkpoint)  # type: ignore[misc]
             init.apply(model, self._init, self._flags, cfg, from_checkpoint)
             if not from_checkpoint:
                 prepare(self._run, model)
                 if wanted(self._flags) and is_master(self._run.distributed_training):
                     claim(Path(self._run.checkpoint.save_dir), model)
         if not from_checkpoint and (wanted(self._flags) or init.VARIANTS[self._init].profiles):
-            self._fresh = FreshModel(model)
+            if loaded:
+                logger.info("--gradinit: this model is built of trained weights; it is left alone")
+            else:
+                self._fresh = FreshModel(model)
         return model
 
     def build_criterion(self, cfg: Any, *args: Any, **kwargs: Any) -> nn.Module:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,12 @@ def tell_plan(settings: Settings, unigram: bool, warmup: float) -> None:
         steps.append(f"a trial of {settings.trial} updates at {1 + UP} learning rates or so")
         passes += settings.trial * (1 + UP)
     logger.info(f"GradInit: {', '.join(steps)}; about as long as {passes} updates of training")
+    if "OMP_NUM_THREADS" not in os.environ and os.getloadavg()[0] > (os.cpu_count() or 1):
+        logger.info(
+            "GradInit: this machine is busy and OMP_NUM_THREADS is not set; threads that wait for "
+            "each other make a pass up to ten times slower; export OMP_NUM_THREADS=1, or as many "
+            "cores as are free"
+        )
     if warmup > 1:
         logger.info(
             f"GradInit: --warmup-updates {warmup} is in the command too; it should not be needed"

@@ -1,6 +1,13 @@
 """`translation_gradinit`, `language_modeling_gradinit`, and `translation` itself.
 
-fairseq's tasks with the flags of GradInit; without --gradinit they do what the stock tasks do.
+fairseq's tasks with the flags of GradInit; without --gradinit they do what the stock tasks do. A
+task of one's own gets both in the same way:
+
+    @dataclass
+    class MyConfig(TranslationConfig, GradInitFlags): ...
+
+    @register_task("my_task", dataclass=MyConfig)
+    class MyTask(GradInitMixin, TranslationTask): ...
 """
 
 from dataclasses import dataclass
@@ -22,16 +29,25 @@ from .sparse_config import SparseConfig
 
 
 @dataclass
-class TranslationGradInitConfig(
-    TranslationConfig, InitConfig, GradInitConfig, SparseConfig, ActivationConfig, ProbesConfig
-):
+class GradInitFlags(InitConfig, GradInitConfig, SparseConfig, ActivationConfig, ProbesConfig):
+    """All flags of this package, for the configuration of a task that has `GradInitMixin`."""
+
+
+class GradInitMixin(ProbingHook, MaskingHook, GradInitHook, ActivatingHook, FirstUpdate):
+    """All that this package does around a fairseq task, before the task in the bases.
+
+    It extends `build_model`, `build_criterion`, `load_dataset`, `get_batch_iterator`,
+    `train_step` and `valid_step`; a task that overrides one of these calls `super()`'s.
+    """
+
+
+@dataclass
+class TranslationGradInitConfig(TranslationConfig, GradInitFlags):
     """fairseq's translation with the flags of GradInit."""
 
 
 @register_task("translation_gradinit", dataclass=TranslationGradInitConfig)
-class TranslationGradInitTask(
-    ProbingHook, MaskingHook, GradInitHook, ActivatingHook, FirstUpdate, TranslationTask
-):
+class TranslationGradInitTask(GradInitMixin, TranslationTask):
     """fairseq's translation task with GradInit before the first update."""
 
 
@@ -46,14 +62,10 @@ class DefaultTranslationTask(TranslationGradInitTask):
 
 
 @dataclass
-class LanguageModelingGradInitConfig(
-    LanguageModelingConfig, InitConfig, GradInitConfig, SparseConfig, ActivationConfig, ProbesConfig
-):
+class LanguageModelingGradInitConfig(LanguageModelingConfig, GradInitFlags):
     """fairseq's language modelling with the flags of GradInit."""
 
 
 @register_task("language_modeling_gradinit", dataclass=LanguageModelingGradInitConfig)
-class LanguageModelingGradInitTask(
-    ProbingHook, MaskingHook, GradInitHook, ActivatingHook, FirstUpdate, LanguageModelingTask
-):
+class LanguageModelingGradInitTask(GradInitMixin, LanguageModelingTask):
     """fairseq's language modelling task with GradInit before the first update."""

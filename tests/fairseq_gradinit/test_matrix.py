@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from corpus import binarise_target, write_corpus
 from fairseq_runs import checkpoint, run, train_arguments
 
 # Flags added to the tiny Transformer's; a name with ! takes away those that begin so.
@@ -70,6 +71,20 @@ def test_it_starts_what_stock_fairseq_trains(grammar, tmp_path, flags):
     weights = checkpoint(tmp_path)["model"]
     assert all(torch.isfinite(w.float()).all() for w in weights.values())
     losses = [float(line.split(",")[0].split(":")[1]) for line in watched(tmp_path)]
+    assert len(losses) == 2 and all(math.isfinite(loss) for loss in losses)
+
+
+@pytest.mark.parametrize("mode", ["none", "complete", "complete_doc", "eos"])
+def test_it_starts_language_models_however_their_text_is_cut(tmp_path, mode):
+    write_corpus(tmp_path, {"train": 300, "valid": 60})
+    data = binarise_target(tmp_path)
+    gradinit = ["--gradinit", "--gradinit-trial=2", "--gradinit-watch=1", "--max-update=2"]
+    cut = ["--tokens-per-sample=40", f"--sample-break-mode={mode}"]
+    model = ["--arch=transformer_lm", "--task=language_modeling_gradinit", "--max-tokens=400"]
+    without = ("--arch", "--share-all", "--encoder")
+    given = train_arguments(data, tmp_path / "run", *gradinit, *cut)
+    run([*(flag for flag in given if not flag.startswith(without)), *model])
+    losses = [float(line.split(",")[0].split(":")[1]) for line in watched(tmp_path / "run")]
     assert len(losses) == 2 and all(math.isfinite(loss) for loss in losses)
 
 

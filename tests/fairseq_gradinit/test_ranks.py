@@ -1,4 +1,4 @@
-"""GradInit on several processes: they share its passes, all have the same, which is what one has."""
+"""GradInit on several processes: they share its passes and all have what one would have."""
 
 from __future__ import annotations
 
