@@ -16,7 +16,7 @@ from fairseq_gradinit.gradinit.gradient import (
     norm_derivative,
 )
 from fairseq_gradinit.gradinit.learn import default_optimizer
-from fairseq_gradinit.gradinit.measures import COLLAPSED, Reading
+from fairseq_gradinit.gradinit.measures import COLLAPSED, Reading, token_spread
 from fairseq_gradinit.gradinit.paper import FirstStep
 
 
@@ -110,3 +110,12 @@ def test_the_threshold_of_collapse_lies_where_it_says():
     assert COLLAPSED == 0.02
     for spread, collapsed in ((0.0201, ()), (0.0199, ("encoder",)), (float("nan"), ("encoder",))):
         assert Reading(1.0, None, spread, 0.5).collapsed == collapsed
+
+
+def test_token_spread_sees_a_small_difference_on_a_large_mean():
+    """In single precision the sum of these squares would be rounding."""
+    torch.manual_seed(0)
+    states = (1000 + 0.01 * torch.randn(500, 8)).float()
+    exact = states.numpy().astype("float64")
+    apart = ((exact - exact.mean(0)) ** 2).sum() / (exact**2).sum()
+    assert token_spread(states) == pytest.approx(apart, rel=1e-9)
