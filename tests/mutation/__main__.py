@@ -2,7 +2,8 @@
 
 PYTHONPATH=.:tests python -m mutation --only gradinit/gradient --sample 20
 
-Stopped, it goes on where it was. What survived is tried again when its tests have changed.
+Stopped, it reports what is done and goes on there the next time. What survived is tried again when
+its tests have changed.
 """
 
 from __future__ import annotations
@@ -32,24 +33,32 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="mutation", description=__doc__)
     parser.add_argument("--sample", type=int, default=40, help="mutants a module at most")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", default="", help="modules with this in their path")
+    parser.add_argument(
+        "--only", nargs="+", default=[""], help="modules with one of these in their path"
+    )
     parser.add_argument("--work", type=Path, default=Path("outputs/mutation"))
     parser.add_argument("--out", type=Path, default=Path("results/mutation.json"))
     own = parser.parse_args()
     config = tomllib.loads((HERE / "modules.toml").read_text(encoding="utf-8"))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no child is left behind
     own.work.mkdir(parents=True, exist_ok=True)
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
         tree = Tree(Path(folder))
-        for group in config["group"]:
-            for module in group["preload"]:
-                import_module(module)
-            for module, tests in group["modules"].items():
-                if own.only in module:
+        try:
+            for group in config["group"]:
+                chosen = {
+                    module: tests
+                    for module, tests in group["modules"].items()
+                    if any(part in module for part in own.only)
+                }
+                for module in group["preload"] if chosen else ():
+                    import_module(module)
+                for module, tests in chosen.items():
                     tests = [f"tests/{one}" for one in tests]
                     found[module] = of_module(tree, module, tests, own)
-    report(found, own)
+        finally:
+            report(found, own)
     return 0
 
 
