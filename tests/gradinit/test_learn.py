@@ -102,6 +102,22 @@ def test_the_bound_holds_the_norm_where_the_loss_alone_would_not(preset, iters, 
     assert ends[bound] < 1.1 * bound and ends[1e9] > 1.3 * bound
 
 
+def test_what_was_learned_is_told_as_it_is():
+    """Norms by block, and which scales ended on a bound: some of them, not all."""
+    model = ToyTransformer(seed=1)
+    before = [float(p.detach().norm()) for p in Blocks(model).parameters]
+    settings = settings_of("multistep", iters=4, lr=0.05, max_change=1.12, start="none")
+    learned = learn(model, settings)
+    assert learned.norms_before == pytest.approx(before)
+    assert learned.norms_after == pytest.approx(
+        [abs(scale) * norm for scale, norm in zip(learned.scales, before)], rel=1e-5
+    )
+    lower, upper = bounds(Blocks(model), torch.ones(len(before), dtype=torch.float64), settings)
+    ends = [s in (low, high) for s, low, high in zip(learned.scales, *map(list, (lower, upper)))]
+    assert learned.on_bound == ends and 0 < sum(ends) < len(ends)
+    assert (learned.iterations, learned.stop_reason) == (4, "iterations")
+
+
 @PRESETS
 def test_everything_but_the_values_is_left_as_it_was(preset):
     model = ToyTransformer(seed=1)
