@@ -30,7 +30,11 @@ EQUIVALENT = "equivalent"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="mutation", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="mutation",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--sample", type=int, default=40, help="mutants a module at most")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
