@@ -1,6 +1,7 @@
 # make quickstart   the main job on real text: three trainings, one table, one picture
 # make test         the tests; make test-slow: the long ones; make lint, make bench, make clean
 # make faults       hundreds of kills, full disks and damaged files; results/faults.json
+# make mutation     small changes of the code that a test must notice; results/mutation.json
 # Set PYTHON to choose the interpreter, VENV the environment's folder.
 
 VENV ?= .venv
@@ -9,7 +10,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	&& { echo $$p; break; }; done)
 IN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow faults lint bench clean install
+.PHONY: quickstart test test-slow faults mutation lint bench clean install
 
 # exec: a signal to make reaches the recipe, which ends its trainings.
 quickstart: $(VENV)/installed
@@ -23,6 +24,10 @@ test-slow: $(VENV)/installed
 
 faults: $(VENV)/installed
 	PYTHONPATH=.:tests:tests/support $(IN)/python -m faults $(ARGS)
+
+mutation: $(VENV)/installed
+	$(IN)/python -m pip install --quiet --constraint constraints.txt cosmic-ray==8.7.0
+	exec env OMP_NUM_THREADS=1 PYTHONPATH=.:tests $(IN)/python -m mutation $(ARGS)
 
 lint: $(VENV)/installed
 	$(IN)/ruff check .

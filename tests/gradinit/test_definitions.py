@@ -6,17 +6,20 @@ import torch
 from torch import nn
 from toy_models import ToyTransformer, random_batches
 
-from fairseq_gradinit.gradinit import Settings, learn_scales
+from fairseq_gradinit.gradinit import GradInitError, Settings, learn_scales
 from fairseq_gradinit.gradinit.blocks import Blocks
 from fairseq_gradinit.gradinit.borrowed import borrowed
 from fairseq_gradinit.gradinit.gradient import (
     RELATIVE_EPSILON,
+    Parts,
+    Steps,
     central_difference,
     gradient_of,
+    loss_of,
     norm_derivative,
 )
 from fairseq_gradinit.gradinit.learn import default_optimizer
-from fairseq_gradinit.gradinit.measures import COLLAPSED, Reading
+from fairseq_gradinit.gradinit.measures import COLLAPSED, Reading, token_spread
 from fairseq_gradinit.gradinit.paper import FirstStep
 
 
@@ -110,3 +113,103 @@ def test_the_threshold_of_collapse_lies_where_it_says():
     assert COLLAPSED == 0.02
     for spread, collapsed in ((0.0201, ()), (0.0199, ("encoder",)), (float("nan"), ("encoder",))):
         assert Reading(1.0, None, spread, 0.5).collapsed == collapsed
+
+
+def test_token_spread_sees_a_small_difference_on_a_large_mean():
+    """In single precision the sum of these squares would be rounding."""
+    torch.manual_seed(0)
+    states = (1000 + 0.01 * torch.randn(500, 8)).float()
+    exact = states.numpy().astype("float64")
+    apart = ((exact - exact.mean(0)) ** 2).sum() / (exact**2).sum()
+    assert token_spread(states) == pytest.approx(apart, rel=1e-9, abs=0)
+
+
+class PerRow(nn.Module):
+    """A loss per row of (x, y); `gate` is of the rows with y > 0 alone."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear, self.gate = nn.Linear(3, 1).double(), nn.Linear(3, 1).double()
+        self.unused = nn.Parameter(torch.ones(2, dtype=torch.float64))
+
+    def forward(self, batch):
+        x, y = batch[:, :3], batch[:, 3:]
+        losses = torch.tanh(self.linear(x)) - y
+        if bool((y > 0).any()):
+            losses = losses + torch.where(y > 0, self.gate(x), torch.zeros_like(y))
+        return losses.pow(2).mean()
+
+
+def in_parts(whole, sizes):
+    rows = len(whole)
+    return Parts(list(whole.split(sizes)), [size / rows for size in sizes])
+
+
+@pytest.mark.parametrize("sizes", [[3, 5], [5, 2, 1], [8]])
+def test_a_batch_in_parts_is_the_whole_batch(sizes):
+    """Loss, gradient and the derivative of its norm; a parameter that one part does not use too."""
+    torch.manual_seed(1)
+    whole = torch.randn(8, 4, dtype=torch.float64)
+    whole[:, 3] = torch.tensor([-1.0, -1, -1, 1, 1, 1, -1, 1])
+    model = PerRow()
+    blocks, parts = Blocks(model), in_parts(whole, sizes)
+    settings = Settings.of("paper", algorithm="sgd", constraint="exact")
+    found, expected = [], []
+    for batch, into in ((parts, found), (whole, expected)):
+        loss, gradient = gradient_of(model, blocks, batch)
+        into += [loss, loss_of(model, batch), *gradient]
+        into += norm_derivative(model, blocks, batch, gradient, settings)
+        into += central_difference(model, blocks, batch, gradient, 2)
+        blocks.write(torch.ones(len(blocks)))  # the difference leaves them shifted
+    assert [one is None for one in found] == [one is None for one in expected]
+    assert sum(one is None for one in expected) == 3  # `unused`: gradient and two derivatives
+    for one, other in zip(found, expected):
+        if one is not None:
+            torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-9)
+
+
+def test_a_gradient_of_nothing_is_refused():
+    model = PerRow()
+    with pytest.raises(GradInitError, match="does not depend on any parameter"):
+        gradient_of(lambda batch: batch.sum(), Blocks(model), torch.ones(2, 4))
+    with pytest.raises(GradInitError, match="does not depend on any parameter"):
+        other = nn.Linear(4, 1)
+        gradient_of(lambda batch: other(batch).sum(), Blocks(model), torch.ones(2, 4))
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_gradient_of_zeros_has_a_derivative_of_zeros(order):
+    model = nn.Linear(3, 1)
+    zeros = [torch.zeros_like(p) for p in model.parameters()]
+    found = central_difference(
+        lambda b: model(b).sum(), Blocks(model), torch.ones(1, 3), zeros, order
+    )
+    assert all(torch.equal(one, zero) for one, zero in zip(found, zeros))
+
+
+@pytest.mark.parametrize("clip, share", [(0.0, 1.0), (1.0, 1 / 5), (100.0, 1.0)])
+def test_a_step_of_the_optimizer_is_clipped_as_in_training(clip, share):
+    """‖g‖₂ = 5 here; SGD's step is rate·g."""
+    model = nn.Linear(2, 1, bias=False)
+    start = model.weight.detach().clone()
+    blocks = Blocks(model)
+    steps = Steps(blocks, lambda p: torch.optim.SGD(p, lr=9.0), clip, 0.5)
+    steps.step([torch.tensor([[3.0, 4.0]])])
+    torch.testing.assert_close(
+        model.weight.detach(), start - 0.5 * share * torch.tensor([[3.0, 4.0]])
+    )
+    assert model.weight.grad is None
+
+
+@pytest.mark.parametrize("algorithm, direction", [("adam", [1.0, -1, 0]), ("sgd", [0.6, -0.8, 0])])
+def test_the_first_step_of_a_parameter_without_a_gradient_is_none(algorithm, direction):
+    settings = Settings.of("paper", algorithm=algorithm, eta=0.1, normalize_gradient=True)
+    moved, still = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(2))
+    moved.grad = torch.tensor([3.0, -4.0, 0.0])
+    FirstStep([moved, still], settings).step()
+    torch.testing.assert_close(moved.detach(), 1 - 0.1 * torch.tensor(direction))
+    assert torch.equal(still.detach(), torch.ones(2))
+    moved.grad = torch.zeros(3)
+    FirstStep([moved], settings).step()
+    assert moved.isfinite().all(), "a gradient of zeros has no direction"

@@ -84,13 +84,38 @@ def test_learned_scales_lower_what_they_are_meant_to(preset, algorithm):
     assert np.mean(losses[-10:]) < np.mean(losses[:10]) - 0.05
 
 
-def test_constraint_brings_the_norm_under_its_bound():
-    (first,) = iterations(ToyTransformer(seed=1), settings_of("paper", 1))
-    bound = 0.5 * first.gradient_norm
-    settings = settings_of("paper", 120, gamma=bound, lr=0.01)
-    norms = [record.gradient_norm for record in iterations(ToyTransformer(seed=1), settings)]
-    assert np.mean(norms[:5]) > 1.5 * bound
-    assert np.mean(norms[-10:]) < 1.1 * bound
+@pytest.mark.parametrize(
+    "preset, iters, share, given",
+    [
+        ("paper", 130, 0.12, {"lr": 0.01}),
+        ("multistep", 100, 0.17, {"lr": 0.02, "max_change": 9.0}),
+    ],
+)
+def test_the_bound_holds_the_norm_where_the_loss_alone_would_not(preset, iters, share, given):
+    (first,) = iterations(ToyTransformer(seed=1), settings_of(preset, 1, start="none"))
+    bound, ends = share * first.gradient_norm, {}
+    for gamma in (bound, 1e9):
+        settings = settings_of(preset, iters, start="none", gamma=gamma, **given)
+        records = iterations(ToyTransformer(seed=1), settings)
+        assert all((r.step == "lower_norm") == (r.gradient_norm > gamma) for r in records)
+        ends[gamma] = np.mean([record.gradient_norm for record in records[-10:]])
+    assert ends[bound] < 1.1 * bound and ends[1e9] > 1.3 * bound
+
+
+def test_what_was_learned_is_told_as_it_is():
+    """Norms by block, and which scales ended on a bound: some of them, not all."""
+    model = ToyTransformer(seed=1)
+    before = [float(p.detach().norm()) for p in Blocks(model).parameters]
+    settings = settings_of("multistep", iters=4, lr=0.05, max_change=1.12, start="none")
+    learned = learn(model, settings)
+    assert learned.norms_before == pytest.approx(before)
+    assert learned.norms_after == pytest.approx(
+        [abs(scale) * norm for scale, norm in zip(learned.scales, before)], rel=1e-5
+    )
+    lower, upper = bounds(Blocks(model), torch.ones(len(before), dtype=torch.float64), settings)
+    ends = [s in (low, high) for s, low, high in zip(learned.scales, *map(list, (lower, upper)))]
+    assert learned.on_bound == ends and 0 < sum(ends) < len(ends)
+    assert (learned.iterations, learned.stop_reason) == (4, "iterations")
 
 
 @PRESETS

@@ -14,8 +14,34 @@ def test_paper_is_the_published_setting():
     assert paper.norm_bound == pytest.approx(1000)
     assert (paper.iters, paper.lr, paper.betas, paper.lookahead) == (780, 2.5e-3, (0.9, 0.98), 1)
     assert (paper.min_scale, paper.max_scale, paper.max_layernorm_scale) == (0.01, math.inf, 100)
-    assert not paper.log_space
-    assert paper.start == "none"
+    assert (paper.algorithm, paper.normalize_gradient) == ("adam", False)
+    # One step at η itself, from 1, with no bound but those above.
+    assert paper.start == "none" and not paper.log_space and paper.lookahead_lr == 1
+    assert paper.max_change == math.inf and paper.min_embedding_scale == 0
+    assert (paper.weight_decay, paper.clip_norm) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "name, good, bad",
+    [
+        ("lookahead", [1, 1000], [0, 1001]),
+        ("iters", [0], [-1]),
+        ("trial", [0], [-1]),
+        ("max_change", [1, math.inf], [0.99]),
+        ("min_embedding_scale", [0, 1], [-1e-9, 1.001]),
+        ("weight_decay", [0.0], [-1e-9]),
+        ("clip_norm", [0.0], [-1e-9]),
+        ("betas", [(0.0, 0.999), [0.9, 0.0]], [(-0.1, 0.9), (0.9, 1), (0.9, 0.9, 0.9), "ab", 0.9]),
+        ("gamma", [1e-9, math.inf], [0.0]),
+        ("eta", [1e-9, 1e9], [0.0, math.inf, "1"]),
+    ],
+)
+def test_a_range_ends_where_it_says(name, good, bad):
+    for value in good:
+        assert getattr(Settings.of(**{name: value}), name) == value
+    for value in bad:
+        with pytest.raises(GradInitError, match=f"`{name}`"):
+            Settings.of(**{name: value})
 
 
 def test_multistep_has_no_constraint_unless_asked():

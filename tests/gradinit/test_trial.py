@@ -70,6 +70,24 @@ def test_updates_are_those_of_plain_training(clip_norm):
     assert found.learning_rate == 3e-3
 
 
+@pytest.mark.parametrize("bad", [math.inf, math.nan])
+def test_a_trial_ends_with_the_first_loss_that_is_not_finite(bad):
+    """No update follows it, and no reading."""
+    model, calls, readings = ToyTransformer(seed=1), [], []
+
+    def loss_fn(batch):
+        calls.append(batch)
+        return model(batch) * (bad if len(calls) == 3 else 1.0)
+
+    settings = Settings.of("multistep", eta=1e-2, trial=9)
+    batches = random_batches(9, seed=5)
+    found = try_updates(
+        model, loss_fn, batches, settings, adam, measure=lambda: readings.append(len(calls))
+    )
+    assert len(calls) == 3 and readings == [0]
+    assert not found.trains and not math.isfinite(found.last_loss)
+
+
 def test_nothing_is_left_behind():
     model = ToyTransformer(seed=1)
     before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
