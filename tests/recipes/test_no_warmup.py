@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -159,6 +160,29 @@ def phrases(tmp_path_factory) -> Path:
     write_corpus(raw, {"train": 400, "valid": 20, "test": 20}, phrase_pair)
     binarise(raw).rename(folder / "data-bin")
     return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["no_warmup_table.sh", "no_warmup_optimizers.sh"])
+def test_every_row_makes_updates(recipe, phrases, tmp_path, monkeypatch):
+    """Of each row one of its command lines, cut to two updates, in this process."""
+    from support.fairseq_runs import USER_DIR
+    from support.fairseq_runs import run as train
+
+    command = ["bash", str(ROOT / "recipes" / recipe), "--size", "tiny", "--updates", "8"]
+    command += ["--lrs", "2e-2", "--out", str(tmp_path), "--data", str(phrases), "--dry-run"]
+    env = {**os.environ, "PYTHON": sys.executable}
+    shown = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+    lines = [shlex.split(line) for line in shown.splitlines() if "fairseq_cli.train" in line]
+    rows = {Path(line[-3]).parent.name.removeprefix("init-").split("__")[0]: line for line in lines}
+    assert len(rows) == {"no_warmup_table.sh": 23, "no_warmup_optimizers.sh": 54}[recipe]
+    monkeypatch.chdir(ROOT)
+    for line in rows.values():
+        line[line.index("--user-dir") + 1] = USER_DIR[1]
+        cut = ["--max-update", "2", "--disable-validation", "--cpu", "--gradinit-trial", "4"]
+        cut += ["--gradinit-iters", "2"] if "--gradinit-preset" in line else []
+        train([*line[3:], *cut])
+        assert Path(line[-3], "checkpoint_last.pt").exists()
 
 
 def test_both_stages_and_the_table_by_real_trainings(phrases, tmp_path):
