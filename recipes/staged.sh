@@ -4,7 +4,7 @@
 U="${UPDATES}" on="--user-dir fairseq_gradinit" adam='--optimizer adam --adam-betas (0.9,0.98)'
 case "${SIZE}" in
 tiny | small)
-  U="${U:-400}" width=128 layers=6 tokens=1024 rates=5e-4,1e-3,2e-3,4e-3,8e-3,1.6e-2 SECONDS_A_CELL=160
+  U="${U:-400}" width=128 layers=6 tokens=1024 rates=5e-4,1e-3,2e-3,4e-3,8e-3,1.6e-2 SECONDS_A_CELL=200
   [[ "${SIZE}" == small ]] || width=16 layers=1 tokens=300
   CORPUS=(multi30k_de_en.sh)
   common=(
