@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from fairseq.data import FairseqDataset
@@ -72,11 +72,12 @@ def softmax_layer(model: nn.Module) -> tuple[nn.LayerNorm, Tensor, int]:
         last = layers[-1]
         if not getattr(last, "normalize_before", True):
             norm = getattr(last, "final_layer_norm", None)
-    if not isinstance(norm, nn.LayerNorm) or not isinstance(output, nn.Linear):
+    # Not by its class: apex's fused LayerNorm has another.
+    if not hasattr(norm, "normalized_shape") or not isinstance(output, nn.Linear):
         raise NoUnigramStart("the model does not end in LayerNorm → softmax layer")
     if output.bias is not None or getattr(decoder, "project_out_dim", None) is not None:
         raise NoUnigramStart("there is a bias or a projection between LayerNorm and softmax")
-    return norm, output.weight.detach(), decoder.dictionary.pad()
+    return cast(nn.LayerNorm, norm), output.weight.detach(), decoder.dictionary.pad()
 
 
 def spread_samples(dataset: FairseqDataset, index_lists: Sequence[Sequence[int]]) -> Iterator[Any]:

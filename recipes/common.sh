@@ -62,15 +62,21 @@ prepare() {
   child bash "data_prep/$1" --out "${DATA}" ${RAW_DIR:+--raw-dir "${RAW_DIR}"} "${@:2}"
 }
 
-# grid OPTION... -- FLAG...: check everything, prepare the corpus that the array CORPUS names, run
-# what is missing, then write the report.
-grid() {
-  local code=0 run=(engine run --out "${OUT}/grid" --data "${DATA}" "${PASSED[@]}")
+# cells OPTION... -- FLAG...: check everything, prepare the corpus that the array CORPUS names, run
+# what is missing.
+cells() {
+  local run=(engine run --out "${OUT}/grid" --data "${DATA}" "${PASSED[@]}")
   [[ -z "${DRY_RUN}" ]] || { "${run[@]}" --dry-run "$@"; return; }
   [[ -d "${DATA}/data-bin" ]] || "${run[@]}" --dry-run "$@" >/dev/null || return
   prepare "${CORPUS[@]}" || return
-  child "${run[@]}" "$@" || code=$?
+  child "${run[@]}" "$@"
+}
+
+# grid OPTION... -- FLAG...: the same, then the report.
+grid() {
+  local code=0
+  cells "$@" || code=$?
   # One cell that failed is no reason to withhold the others' results.
-  [[ "${code}" -gt 1 ]] || engine report "${OUT}/grid" --to "${OUT}/report" || return
+  [[ -n "${DRY_RUN}" || "${code}" -gt 1 ]] || engine report "${OUT}/grid" --to "${OUT}/report" || return
   return "${code}"
 }

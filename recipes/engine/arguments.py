@@ -49,6 +49,9 @@ RUN: list[tuple[str, dict[str, Any]]] = [
         "momentum, init, warmup (updates), seed, depth (layers), or any fairseq-train flag")),
     ("--init", dict(action="append", default=[], metavar="NAME=FLAGS",
         help="fairseq-train flags that a value of the axis init stands for")),
+    ("--only", dict(action="append", default=[], metavar="NAME=V1,V2 ...",
+        help="run this part of the product of the axes, as 'init=none lr=1e-3,2e-3'; may be given "
+        "again for further parts")),
     ("--generate-flags", dict(metavar="FLAGS", default="--beam 5", help="of fairseq-generate "
         "(default: --beam 5); what DATA's own files say is added: --remove-bpe, --tokenizer")),
     ("--average", dict(type=at_least(0), metavar="N", help="average the last N checkpoints")),
@@ -122,9 +125,10 @@ def grid_of(args: argparse.Namespace) -> Grid:
         raise GridError("--data is missing; give the folder data_prep wrote")
     names = ("data", "average", "checkpoint", "subset", "reference", "tokenized", "flags")
     grid = Grid(
-        axes={name: text.split(",") for name, text in _pairs("--axis", args.axis).items()},
+        axes=_values("--axis", args.axis),
         inits={name: _words("--init", text) for name, text in _pairs("--init", args.init).items()},
         generate_flags=_words("--generate-flags", args.generate_flags),
+        only=[_values("--only", text.split()) for text in args.only],
         **{name: getattr(args, name) for name in names if hasattr(args, name)},
     )
     grid.generate_flags.extend(_undoing(grid))
@@ -151,6 +155,10 @@ def _words(flag: str, text: str) -> list[str]:
         return shlex.split(text)
     except ValueError as error:
         raise GridError(f"{flag} {text}: {error}; mend the quotes") from error
+
+
+def _values(flag: str, texts: list[str]) -> dict[str, list[str]]:
+    return {name: text.split(",") for name, text in _pairs(flag, texts).items()}
 
 
 def _pairs(flag: str, texts: list[str]) -> dict[str, str]:

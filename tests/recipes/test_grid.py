@@ -29,6 +29,31 @@ def test_cells_are_the_product_of_the_axes_in_their_order():
     ]
 
 
+def test_only_the_parts_asked_for_are_cells():
+    axes = {"lr": ["1", "2", "3"], "init": ["none", "gradinit"]}
+    parts = [{"init": ["none"], "lr": ["1", "3"]}, {"lr": ["3"]}]
+    found = combinations(grid(axes=axes, inits=INITS, only=parts))
+    assert list(found) == [
+        "lr-1__init-none",
+        "lr-3__init-none",
+        "lr-3__init-gradinit",
+    ]
+
+
+def test_a_part_of_what_is_no_axis_value_is_refused():
+    with pytest.raises(GridError, match="--only lr=4e-3: not among the values of --axis lr"):
+        combinations(grid(only=[{"lr": ["1e-3", "4e-3"]}]))
+
+
+def test_a_grid_grows_by_parts_until_it_is_whole(tmp_path):
+    claim(grid(only=[{"lr": ["1e-3"]}]), tmp_path / "g")
+    claim(grid(only=[{"lr": ["2e-3"]}]), tmp_path / "g")
+    assert list(combinations(load(tmp_path / "g"))) == ["lr-1e-3", "lr-2e-3"]
+    claim(grid(), tmp_path / "g")
+    claim(grid(only=[{"lr": ["2e-3"]}]), tmp_path / "g")
+    assert load(tmp_path / "g").only == []
+
+
 @pytest.mark.parametrize(
     ("values", "flags"),
     [
@@ -177,6 +202,7 @@ def test_cell_json_says_what_was_run(tmp_path, monkeypatch):
         (["run", "--out", "x", "--data", "d", "--axis", "lr"], "--axis lr: no NAME="),
         (["run", "--out", "x", "--data", "d", "--axis", "a=1", "--axis", "a=2"], "given twice"),
         (["run", "--out", "x", "--data", "d", "--init", "a='"], "mend the quotes"),
+        (["run", "--out", "x", "--data", "d", "--only", "lr"], "--only lr: no NAME="),
         (["run", "--out", "x", "--cluster", "slrm"], "invalid choice: 'slrm'"),
     ],
 )

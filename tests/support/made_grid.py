@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 from fairseq_gradinit.files import write_json, write_text
@@ -24,23 +25,32 @@ HIGHEST = {"none": 1e-3, "warmup": 2e-3, "gradinit": 8e-3}  # lr at which each i
 INITS = {"none": [], "warmup": ["--warmup-updates", "9"], "gradinit": ["--gradinit"]}
 
 
-def make(folder: Path, axes: dict[str, list[str]], updates: int = 400) -> Grid:
+def make(
+    folder: Path,
+    axes: dict[str, list[str]],
+    updates: int = 400,
+    only: Sequence[dict[str, list[str]]] = (),
+) -> Grid:
     """A grid at `folder`/grid with a result in each cell, and its data beside it.
 
     An init trains up to its HIGHEST lr, better the higher; beyond it every second cell has a loss
-    that is not finite and the others stay above the plateau. Cells of gradinit have scales.
+    that is not finite and the others stay above the plateau. Cells of gradinit have scales. To a
+    grid that exists cells are added.
     """
     raw = folder / "data" / "raw"
-    raw.mkdir(parents=True)
+    raw.mkdir(parents=True, exist_ok=True)
     (raw / "test.en").write_text("\n".join(SENTENCES) + "\n")
     grid = Grid(
         data=str(folder / "data"),
         axes=axes,
         inits={name: INITS[name] for name in axes.get("init", [])},
         flags=["-s", "de", "-t", "en", "--max-update", str(updates)],
+        only=list(only),
     )
     claim(grid, folder / "grid")
     for number, cell in enumerate(cells_of(grid, folder / "grid")):
+        if cell.score.exists():
+            continue
         describe(grid, cell)
         write_json(cell.score, _score(cell, number, raw / "test.en", updates))
         if cell.init == "gradinit":

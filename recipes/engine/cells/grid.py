@@ -43,6 +43,8 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True):
         subset: the split that is decoded and scored.
         reference: text of that split, a line a sentence, as sacreBLEU wants it (untokenized).
         tokenized: also score tokenized BLEU, lower-cased, as IWSLT papers report it.
+        only: parts of the product of the axes, each the values of some of them; a cell is of the
+            grid where it lies in one. [] is the whole product.
     """
 
     data: str
@@ -55,6 +57,7 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True):
     subset: str = "test"
     reference: str = ""
     tokenized: bool = False
+    only: list[dict[str, list[str]]] = []
 
     @property
     def data_bin(self) -> Path:
@@ -91,6 +94,8 @@ def combinations(grid: Grid) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for combination in itertools.product(*grid.axes.values()):
         values = dict(zip(grid.axes, combination))
+        if grid.only and not any(_lies_in(values, part) for part in grid.only):
+            continue
         name = "__".join(f"{axis}-{_plain(value)}" for axis, value in values.items())
         if name in found:
             raise GridError(
@@ -99,6 +104,10 @@ def combinations(grid: Grid) -> dict[str, dict[str, str]]:
             )
         found[name] = values
     return found
+
+
+def _lies_in(values: dict[str, str], part: dict[str, list[str]]) -> bool:
+    return all(values[axis] in wanted for axis, wanted in part.items())
 
 
 def _plain(value: str) -> str:
@@ -128,6 +137,13 @@ def check_axes(grid: Grid) -> None:
             wanted = _wanted(axis, value)
             if wanted:
                 raise GridError(f"--axis {axis}: found {value}; give {wanted}")
+    for part in grid.only:
+        for axis, chosen in part.items():
+            missing = [value for value in chosen if value not in grid.axes.get(axis, [])]
+            if missing:
+                raise GridError(
+                    f"--only {axis}={missing[0]}: not among the values of --axis {axis}"
+                )
     _check_flags(grid)
 
 
@@ -227,18 +243,22 @@ def check_folder(folder: Path) -> None:
 def claim(grid: Grid, folder: Path) -> None:
     """Make `folder` this grid's, or check that it is; GridError when it is another grid's.
 
-    New values on an axis are welcome: the cells that exist stay, the new ones are run.
+    New values on an axis and other parts of it are welcome: the cells that exist stay, the new ones
+    are run.
     """
     check_folder(folder)
     if (folder / "grid.json").exists():
-        _check_same(msgspec.to_builtins(load(folder)), msgspec.to_builtins(grid), folder)
+        old = load(folder)
+        _check_same(msgspec.to_builtins(old), msgspec.to_builtins(grid), folder)
+        parts = [*old.only, *(part for part in grid.only if part not in old.only)]
+        grid = msgspec.structs.replace(grid, only=parts if old.only and grid.only else [])
     write_json(folder / "grid.json", grid, sealed=True)
 
 
 def _check_same(old: dict[str, Any], new: dict[str, Any], folder: Path) -> None:
     remedy = "give another --out or delete the folder"
     for key in new:
-        if key == "axes" or old[key] == new[key]:
+        if key in ("axes", "only") or old[key] == new[key]:
             continue
         # An init that only the new grid has comes with its new cells.
         if key == "inits" and all(new[key].get(name) == old[key][name] for name in old[key]):

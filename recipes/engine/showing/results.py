@@ -14,7 +14,7 @@ import pandas as pd
 from fairseq_gradinit.files import FileError, read_json
 
 from ..cells.cell import Cell, cells_of, status
-from ..cells.grid import Grid, load
+from ..cells.grid import Grid, combinations, load
 from ..cells.records import Score
 
 # Axes that say what is compared or repeated, not where in the grid a cell lies.
@@ -75,8 +75,11 @@ def coordinates(grid: Grid) -> list[str]:
 
 
 def inits_of(grid: Grid) -> list[str]:
-    """The inits in grid order."""
-    return grid.axes.get("init", [ALL])
+    """The inits that have a cell, in grid order."""
+    if not grid.only:
+        return grid.axes.get("init", [ALL])
+    held = {values.get("init", ALL) for values in combinations(grid).values()}
+    return [init for init in grid.axes.get("init", [ALL]) if init in held]
 
 
 def frame_of(cells: Iterable[Cell]) -> pd.DataFrame:

@@ -14,9 +14,10 @@ from scipy import stats  # type: ignore[import-untyped]
 
 from ..cells import metrics
 from ..cells.texts import read_lines
-from .results import Results, best, coordinates, inits_of
+from .results import Results, best, best_of, coordinates, inits_of
 
 SAMPLES = 1000  # sacreBLEU's default for the bootstrap
+MANY = 6  # inits, beyond which not every two are compared: that takes seconds a pair
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class Comparison:
 
 
 def compare(results: Results) -> list[Comparison]:
-    """The best of every two inits (chosen on valid), then every setting where both train.
+    """The best of every two inits (chosen on valid), then every setting where both train. Of more
+    than MANY inits the one with the highest BLEU at its best, against each other at its best.
 
     Raises:
         FileNotFoundError: the reference or a cell's hypotheses are gone.
@@ -59,6 +61,8 @@ def compare(results: Results) -> list[Comparison]:
     groups = results.groups
     axes, inits = coordinates(results.grid), inits_of(results.grid)
     by_init = {init: groups[groups["init"] == init] for init in inits}
+    if len(inits) > MANY:
+        return _against_the_leader(results)
     found = []
     for index, first in enumerate(inits):
         for second in inits[index + 1 :]:
@@ -72,6 +76,11 @@ def compare(results: Results) -> list[Comparison]:
                 if one is not None and other is not None and one["trains"] and other["trains"]:
                     found.append(_test(results, what, one, other))
     return found
+
+
+def _against_the_leader(results: Results) -> list[Comparison]:
+    ranked = sorted(best_of(results.groups).values(), key=lambda one: -one["bleu"])
+    return [_test(results, "best cells", ranked[0], one) for one in ranked[1:]]
 
 
 def _test(results: Results, what: str, first: pd.Series, second: pd.Series) -> Comparison:

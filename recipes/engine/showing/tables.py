@@ -116,10 +116,13 @@ def setting_text(setting: pd.Series) -> str:
 def by_init(grid: Grid, groups: pd.DataFrame) -> list[Table]:
     """BLEU: a table an init, lr across, the other coordinates down; its best setting bold."""
     axes = coordinates(grid)
-    across = grid.axes[axes[0]] if axes else [""]
     found = []
     for init in inits_of(grid):
         mine = groups[groups["init"] == init]
+        has = (
+            set(mine[axes[0]]) if axes else set()
+        )  # a grid may be a part of the product of its axes
+        across = [value for value in grid.axes[axes[0]] if value in has] if axes else [""]
         chosen = best(mine)
         places = {tuple(setting[axes]): setting for _, setting in mine.iterrows()}
         lines: list[list[str]] = []

@@ -66,6 +66,28 @@ def test_adamw2_bounds_the_change_of_the_largest_singular_value():
         assert abs(float(torch.linalg.matrix_norm(p, 2)) / before - 1) <= 0.02 * 1.25
 
 
+@pytest.mark.parametrize("lr", [1e-4, 1e3])
+def test_adamw2_steps_each_matrix_at_its_own_share(lr, monkeypatch):
+    """σ(W_new − W) ≤ τ·σ(W) by matrix, with equality where lr asks for more; else AdamW's step."""
+    for name in ("FIRST_ITERATIONS", "LATER_ITERATIONS"):
+        monkeypatch.setattr(f"fairseq_gradinit.optim.adamw2.{name}", 200)
+    start, gradients = random_problem((24, 12))
+    small, large = parameter(start), parameter(100 * start)
+    optimizer = AdamW2([small, large], lr, (0.9, 0.98), tau=0.02)
+    plain = torch.optim.AdamW([q := parameter(100 * start)], lr, (0.9, 0.98), weight_decay=0)
+    for gradient in gradients:
+        before = [p.detach().clone() for p in (small, large)]
+        run(q, plain, [gradient])
+        small.grad = torch.as_tensor(gradient)
+        run(large, optimizer, [gradient])
+        for p, old in zip((small, large), before):
+            moved = torch.linalg.matrix_norm(p.detach() - old, 2)
+            share = float(moved / torch.linalg.matrix_norm(old, 2)) / 0.02
+            assert share == pytest.approx(1, rel=1e-3) if lr > 1 else share < 0.9
+    if lr < 1:
+        np.testing.assert_allclose(large.detach(), q.detach(), rtol=1e-12)
+
+
 def test_adamw2_lets_a_zero_matrix_move():
     p = parameter(np.zeros((3, 3)))
     found = run(p, AdamW2([p], 0.1), [np.eye(3)])
