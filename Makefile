@@ -1,5 +1,7 @@
 # make quickstart   the main job on real text: three trainings, one table, one picture
 # make test         the tests; make test-slow: the long ones; make lint, make bench, make clean
+# make docs         the site of docs/ in outputs/site, warnings being errors
+# make dist         wheel and sdist in dist/, the wheel installed and run on 3.11 and 3.12
 # make faults       hundreds of kills, full disks and damaged files; results/faults.json
 # make mutation     small changes of the code that a test must notice; results/mutation.json
 # Set PYTHON to choose the interpreter, VENV the environment's folder.
@@ -10,7 +12,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	&& { echo $$p; break; }; done)
 IN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow faults mutation lint bench clean install
+.PHONY: quickstart test test-slow faults mutation lint docs dist bench clean install
 
 # exec: a signal to make reaches the recipe, which ends its trainings.
 quickstart: $(VENV)/installed
@@ -34,6 +36,14 @@ lint: $(VENV)/installed
 	$(IN)/ruff format --check .
 	$(IN)/mypy
 
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(IN)/python -m mkdocs build --strict
+
+dist: $(VENV)/installed
+	rm -rf build dist
+	$(IN)/python -m build --outdir dist .
+	$(IN)/python -m pytest -m slow tests/test_release.py
+
 bench: $(VENV)/installed
 	$(IN)/python bench/cost.py
 	$(IN)/python bench/constraint.py --layers 2 --width 32 --tokens 256 --iters 40
@@ -42,7 +52,7 @@ bench: $(VENV)/installed
 		--log outputs/bench/data_prep.json --workers 2
 
 clean:
-	rm -rf $(VENV) outputs build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) outputs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 install: $(VENV)/installed
 
