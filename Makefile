@@ -1,5 +1,6 @@
 # make quickstart   the main job on real text: three trainings, one table, one picture
-# make test         the tests; make test-slow: the long ones; make lint, make bench, make clean
+# make test         the tests; make test-slow: the long ones; make lint, make clean
+# make bench        what everything costs, one table; make bench-more: growth, 16 bit, preparation
 # make faults       hundreds of kills, full disks and damaged files; results/faults.json
 # Set PYTHON to choose the interpreter, VENV the environment's folder.
 
@@ -9,7 +10,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	&& { echo $$p; break; }; done)
 IN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow faults lint bench clean install
+.PHONY: quickstart test test-slow faults lint bench bench-more clean install
 
 # exec: a signal to make reaches the recipe, which ends its trainings.
 quickstart: $(VENV)/installed
@@ -30,9 +31,12 @@ lint: $(VENV)/installed
 	$(IN)/mypy
 
 bench: $(VENV)/installed
-	$(IN)/python bench/cost.py
+	OMP_NUM_THREADS=1 $(IN)/python bench/run.py --out outputs/bench $(ARGS)
+
+bench-more: $(VENV)/installed
+	OMP_NUM_THREADS=1 $(IN)/python bench/growth.py --out outputs/bench
+	OMP_NUM_THREADS=1 $(IN)/python bench/sixteen_bit.py --out outputs/bench/sixteen_bit.json
 	$(IN)/python bench/constraint.py --layers 2 --width 32 --tokens 256 --iters 40
-	mkdir -p outputs/bench
 	$(IN)/python bench/data_prep_wmt.py --pairs 20000 --folder outputs/bench \
 		--log outputs/bench/data_prep.json --workers 2
 
