@@ -3,8 +3,9 @@
     python bench/sixteen_bit.py [--widths 64 128] [--layers 2] [--tokens 512] [--out FILE]
 
 The same model, batches and settings twice, for both objectives and for the measured start. Words
-are drawn by Zipf's law, each target from its source, so that there is something to learn. Blocks
-that fp32 leaves where they start are left out, since log α is 0 for both.
+are drawn by Zipf's law, each target from its source, so that there is something to learn. What is
+compared is log α over where it starts, for the measured start over its fixed part; blocks that
+stay there in fp32 are left out.
 """
 
 from __future__ import annotations
@@ -20,14 +21,17 @@ from side_by_side import about, prepare
 from torch import Tensor
 
 from fairseq_gradinit.files import write_json
-from fairseq_gradinit.gradinit import Search, Settings
+from fairseq_gradinit.gradinit import Blocks, Search, Settings
+from fairseq_gradinit.gradinit.blocks import BRANCH_OUTPUT
+from fairseq_gradinit.gradinit.scales import starting_scales
 from fairseq_gradinit.run import per_token_loss
 
 LENGTH, TARGET = 16, 0.98
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "paper, 100 iterations": {"preset": "paper", "iters": 100, "lr": 1e-2},
     "multistep, 20 iterations": {"preset": "multistep", "iters": 20, "start": "fixed"},
-    "measured start": {"preset": "multistep", "iters": 0, "start": "measured"},
+    # At an η where every layer has to be turned down.
+    "measured start": {"preset": "multistep", "iters": 0, "start": "measured", "eta": 1e-2},
 }
 
 
@@ -50,17 +54,24 @@ def batches(count: int, tokens: int) -> list[dict[str, Any]]:
 def learned(
     layers: int, width: int, samples: list[Any], given: dict[str, Any], bf16: bool
 ) -> tuple[Tensor, list[str]]:
-    """log α over its start of 1 [blocks], float64; and which step each iteration took."""
+    """log α over its fixed start [blocks], float64; and which step each iteration took."""
     built = run(layers, width)
     loss_fn = per_token_loss(built.model.eval(), built.criterion, bf16)
-    with Search(built.model, loss_fn, samples, Settings.of(**given)) as search:
+    settings = Settings.of(**given)
+    blocks = Blocks(built.model)
+    start = starting_scales(blocks, settings)
+    if settings.start == "measured":
+        outputs = [block.kind == BRANCH_OUTPUT for block in blocks.blocks]
+        start[outputs] = settings.branch_scale
+    with Search(built.model, loss_fn, samples, settings) as search:
         steps = [record.step for record in search]
-    return torch.tensor(search.learned.scales, dtype=torch.float64).clamp_min(1e-6).log(), steps
+    scales = torch.tensor(search.learned.scales, dtype=torch.float64)
+    return (scales / start).clamp_min(1e-6).log(), steps
 
 
 def agreement(one: Tensor, other: Tensor) -> dict[str, Any]:
     """Pearson's r and the root mean square difference over blocks that moved in `one`."""
-    moved = one != 0
+    moved = one.abs() > 1e-12
     pair = torch.stack([one[moved], other[moved]])
     return {
         "correlation": round(float(torch.corrcoef(pair)[0, 1]), 4),
