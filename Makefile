@@ -1,7 +1,8 @@
 # make quickstart   the main job on real text: three trainings, one table, one picture
-# make test         the tests; make test-slow: the long ones; make lint, make bench, make clean
+# make test         the tests; make test-slow: the long ones; make lint, make clean
 # make docs         the site of docs/ in outputs/site, warnings being errors
 # make dist         wheel and sdist in dist/, the wheel installed and run on 3.11 and 3.12
+# make bench        what everything costs, one table; make bench-more: growth, 16 bit, preparation
 # make faults       hundreds of kills, full disks and damaged files; results/faults.json
 # make mutation     small changes of the code that a test must notice; results/mutation.json
 # Set PYTHON to choose the interpreter, VENV the environment's folder.
@@ -12,7 +13,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	&& { echo $$p; break; }; done)
 IN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow faults mutation lint docs dist bench clean install
+.PHONY: quickstart test test-slow faults mutation lint docs dist bench bench-more clean install
 
 # exec: a signal to make reaches the recipe, which ends its trainings.
 quickstart: $(VENV)/installed
@@ -45,9 +46,12 @@ dist: $(VENV)/installed
 	$(IN)/python -m pytest -m slow tests/test_release.py
 
 bench: $(VENV)/installed
-	$(IN)/python bench/cost.py
+	OMP_NUM_THREADS=1 $(IN)/python bench/run.py --out outputs/bench $(ARGS)
+
+bench-more: $(VENV)/installed
+	OMP_NUM_THREADS=1 $(IN)/python bench/growth.py --out outputs/bench
+	OMP_NUM_THREADS=1 $(IN)/python bench/sixteen_bit.py --out outputs/bench/sixteen_bit.json
 	$(IN)/python bench/constraint.py --layers 2 --width 32 --tokens 256 --iters 40
-	mkdir -p outputs/bench
 	$(IN)/python bench/data_prep_wmt.py --pairs 20000 --folder outputs/bench \
 		--log outputs/bench/data_prep.json --workers 2
 

@@ -68,7 +68,8 @@ def train(
 
 
 def runs(arguments: argparse.Namespace) -> list[dict[str, str | float]]:
-    seed, rows = arguments.seed, []
+    seed = arguments.seed
+    rows: list[dict[str, str | float]] = []
     setup = Setup(arguments)
     model = setup.model
     start = Settings.of("multistep", eta=BEARS, start="fixed", seed=seed)

@@ -32,7 +32,7 @@ from fairseq_gradinit.run import per_token_loss
 
 WARMUP = 150
 LOOK_AT = (0, 1, 2, 3, 5, 8, 12, 20, 30, 45, 60, 90, 120, 160, 200, 250, 300, 350, 400)
-STARTS = {  # label: what differs from a run without warmup
+STARTS: dict[str, dict[str, Any]] = {  # label: what differs from a run without warmup
     "no warmup": {},
     "warmup": {"warmup": WARMUP},
     "branches × 0.1": {"branch_scale": 0.1, "encoder_scale": 1.0, "iters": 0},
@@ -62,7 +62,7 @@ COLOURS = ["#D55E00", "#000000", "#E69F00", "#CC79A7", "#0072B2"]
 class Probe:
     """Looks inside a model on fixed validation batches."""
 
-    def __init__(self, model: nn.Module, batches: list[Any]):
+    def __init__(self, model: Any, batches: list[Any]) -> None:  # a fairseq Transformer
         self.model, self.batches = model, batches
         self.rows: list[dict[str, float]] = []
 
@@ -72,7 +72,7 @@ class Probe:
         if steps:
             row["update_size"] = float(steps[-1].norm() / self.encoder_vector().norm())
         if len(steps) == 2:
-            row["agreement"] = float(torch.cosine_similarity(*steps, dim=0))
+            row["agreement"] = float(torch.cosine_similarity(steps[0], steps[1], dim=0))
         square = {True: 0.0, False: 0.0}
         for name, parameter in self.model.named_parameters():
             if parameter.grad is not None and "embed_tokens" not in name:
@@ -113,10 +113,12 @@ class Probe:
         kept = sample["target"].ne(self.model.decoder.padding_idx)
         states = extra["inner_states"][-1].transpose(0, 1)  # [sentences, targets, width]
         right, wrong = self._loss(rolled=False), self._loss(rolled=True)
+        spread = encoder_spread(self.model, sample)
+        assert spread is not None  # every Transformer here has an encoder
         return {
             "branch_ratio": sum(ratios) / len(ratios),
             "entropy": float(entropy[kept].mean()),
-            "token_spread": encoder_spread(self.model, sample),
+            "token_spread": spread,
             "decoder_spread": token_spread(states[kept]),
             "gain": float(torch.stack(gains).mean()),
             "loss": right,

@@ -151,8 +151,8 @@ def parse() -> argparse.Namespace:
     for name in ("drift", "branch_scale", "encoder_scale"):
         flag = "--" + name.replace("_", "-")
         parser.add_argument(flag, type=float, default=getattr(settings, name))
-    for name, value in (("lr", 2e-3), ("common", 1.0), ("gain", 1.0)):
-        parser.add_argument(f"--{name}", type=float, default=value)
+    for name, rate in (("lr", 2e-3), ("common", 1.0), ("gain", 1.0)):
+        parser.add_argument(f"--{name}", type=float, default=rate)
     for name, choices in (
         ("start", ["measured", "fixed", "none"]),
         ("unigram", ["on", "off"]),

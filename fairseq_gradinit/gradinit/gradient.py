@@ -233,6 +233,8 @@ class Steps:
         if self._clip_norm > 0:
             torch.nn.utils.clip_grad_norm_(self._shadows, self._clip_norm)
         self.optimizer.step()
+        for shadow in self._shadows:
+            shadow.grad = None  # it would stand beside the next gradient
 
 
 def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:

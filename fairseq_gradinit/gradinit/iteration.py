@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,24 +74,31 @@ def draw(supply: Iterator[Any], count: int, iteration: int) -> list[Any]:
     return drawn
 
 
+def fetched(measured: Sequence[Tensor], scale_gradient: Tensor) -> tuple[list[float], Tensor]:
+    """Scalars as numbers and ∂/∂α [blocks] on the CPU in float64, for one wait for the device."""
+    together = torch.cat([torch.stack(list(measured)), scale_gradient]).cpu().double()
+    return together[: len(measured)].tolist(), together[len(measured) :]
+
+
 def checked(
     blocks: Blocks,
     iteration: int,
     step: str,
-    measured: tuple[Tensor, Tensor, Tensor],
+    measured: Sequence[float],
     scale_gradient: Tensor,
-    seconds: float,
+    started: float,
 ) -> Iteration:
     """The record of an iteration in which every number that is used is finite.
 
     Args:
         measured: loss, loss after the look-ahead, gradient norm.
-        scale_gradient: ∂/∂α, [blocks].
+        scale_gradient: ∂/∂α, [blocks], on the CPU.
+        started: when the iteration did, by `time.monotonic`.
 
     Raises:
         GradInitError: one is not; names block, iteration and quantity.
     """
-    loss, lookahead_loss, norm = torch.stack(measured).tolist()  # waits for the device
+    loss, lookahead_loss, norm = measured
     found = {"loss": loss, "gradient norm": norm}
     if step == LOWER_LOSS:
         found["loss after the look-ahead"] = lookahead_loss
@@ -103,4 +111,4 @@ def checked(
                 f"GradInit iteration {iteration}, {where}: {quantity} is {value}; lower `eta` or "
                 "`lookahead`, and check the data"
             )
-    return Iteration(iteration, step, loss, lookahead_loss, norm, seconds)
+    return Iteration(iteration, step, loss, lookahead_loss, norm, time.monotonic() - started)

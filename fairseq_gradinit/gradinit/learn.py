@@ -224,6 +224,6 @@ def default_optimizer(settings: Settings) -> MakeOptimizer:
     decay = settings.weight_decay
     if settings.algorithm == "adam":
         return lambda params: torch.optim.AdamW(
-            params, lr=settings.eta, betas=(0.9, 0.98), weight_decay=decay
+            params, lr=settings.eta, betas=(0.9, 0.98), weight_decay=decay, fused=True
         )
     return lambda params: torch.optim.SGD(params, lr=settings.eta, momentum=0.9, weight_decay=decay)

@@ -22,17 +22,18 @@ from typing import Any
 import torch
 
 from .blocks import Blocks
+from .constraint import norm_by_scale
 from .gradient import (
+    Gradient,
     LossFn,
     MakeOptimizer,
     Steps,
     detached,
     gradient_of,
     loss_of,
-    norm_derivative,
     norm_of,
 )
-from .iteration import BEGINNING, LOWER_LOSS, LOWER_NORM, After, Iteration, checked, draw
+from .iteration import BEGINNING, LOWER_LOSS, LOWER_NORM, After, Iteration, checked, draw, fetched
 from .scales import Scales
 from .settings import Settings
 
@@ -62,23 +63,29 @@ def multistep(
         with_graph = settings.constraint == "exact" and gamma is not None and above
         loss, g = gradient_of(loss_fn, blocks, batches[0], with_graph)
         norm = norm_of(g, p)
-        above = gamma is not None and bool(norm > gamma)
+        above = gamma is not None and bool(norm > gamma)  # waits for the device
         lookahead_loss, step = torch.full_like(loss, torch.nan), LOWER_NORM
         if not above:
-            before = loss_of(loss_fn, batches[-1]) if gamma is None else torch.inf
-            held = detached(g)
+            g, first = detached(g), detached(g)
+            if settings.constraint == "exact":
+                g = []  # which takes a pass of its own: one gradient less in memory
+            unmoved = torch.full_like(loss, torch.inf)
+            before = loss_of(loss_fn, batches[-1]) if gamma is None else unmoved
             lookahead_loss, derivative = look_ahead(
-                blocks, loss_fn, held, batches[1:], settings, make_optimizer
+                blocks, loss_fn, first, batches[1:], settings, make_optimizer
             )
-            blocks.write(scales.values)
-            if gamma is not None or bool(lookahead_loss < before):
+            by_alpha = blocks.dot(derivative)
+            measured = (loss, lookahead_loss, norm.detach(), before)
+            (*found, loss_before), by_alpha = fetched(measured, by_alpha)  # waits
+            if gamma is not None or found[1] < loss_before:
                 step = LOWER_LOSS
+            else:
+                blocks.write(scales.values)  # back from θ_K
         if step == LOWER_NORM:
-            derivative = norm_derivative(loss_fn, blocks, batches[0], g, settings)
-            blocks.write(scales.values)
-        by_alpha, measured = blocks.dot(derivative), (loss, lookahead_loss, norm.detach())
-        record = checked(blocks, t, step, measured, by_alpha, time.monotonic() - started)
-        scales.step(by_alpha.cpu(), step)
+            by_alpha = norm_by_scale(loss_fn, blocks, batches[0], g, scales.values, settings)
+            found, by_alpha = fetched((loss, lookahead_loss, norm.detach()), by_alpha)  # waits
+        record = checked(blocks, t, step, found, by_alpha, started)
+        scales.step(by_alpha, step)
         blocks.write(scales.values)
         yield record
 
@@ -86,15 +93,16 @@ def multistep(
 def look_ahead(
     blocks: Blocks,
     loss_fn: LossFn,
-    first: list[torch.Tensor | None],
+    first: Gradient,
     batches: list[Any],
     settings: Settings,
     make_optimizer: MakeOptimizer,
-) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
-    """K optimizer steps at m·η, the first along `first`; loss and gradient on the last of the K
-    batches, θ left where the steps end."""
+) -> tuple[torch.Tensor, Gradient]:
+    """K optimizer steps at m·η, the first along `first`, which is then emptied; loss and gradient
+    on the last of the K batches, θ left where the steps end."""
     steps = Steps(blocks, make_optimizer, settings.clip_norm, settings.lookahead_lr * settings.eta)
     steps.step(first)
+    first.clear()
     for batch in batches[:-1]:
         steps.step(gradient_of(loss_fn, blocks, batch)[1])
     return gradient_of(loss_fn, blocks, batches[-1])

@@ -29,8 +29,9 @@ import torch
 from torch import nn
 
 from .blocks import Blocks
-from .gradient import LossFn, MakeOptimizer, Steps, detached, gradient_of, norm_derivative, norm_of
-from .iteration import BEGINNING, LOWER_LOSS, LOWER_NORM, After, Iteration, checked, draw
+from .constraint import norm_by_scale
+from .gradient import LossFn, MakeOptimizer, Steps, detached, gradient_of, norm_of
+from .iteration import BEGINNING, LOWER_LOSS, LOWER_NORM, After, Iteration, checked, draw, fetched
 from .scales import Scales
 from .settings import Settings
 
@@ -60,19 +61,19 @@ def paper(
         s, s_tilde = draw(supply, 2, t)
         loss, g = gradient_of(loss_fn, blocks, s, settings.constraint == "exact" and lowers_norm)
         norm = norm_of(g, p)
-        lowers_norm = gamma is not None and bool(norm > gamma)
-        lookahead_loss = torch.full_like(loss, torch.nan)
+        lowers_norm = gamma is not None and bool(norm > gamma)  # waits for the device
+        lookahead_loss, step = torch.full_like(loss, torch.nan), LOWER_NORM
         if lowers_norm:
-            derivative = norm_derivative(loss_fn, blocks, s, g, settings)
+            by_alpha = norm_by_scale(loss_fn, blocks, s, g, scales.values, settings)
         else:
-            Steps(blocks, make_optimizer, settings.clip_norm, eta).step(detached(g))
+            g, step = detached(g), LOWER_LOSS  # no longer on its graph, which goes
+            Steps(blocks, make_optimizer, settings.clip_norm, eta).step(g)
             lookahead_loss, derivative = gradient_of(loss_fn, blocks, s_tilde)
-        blocks.write(scales.values)  # back from θ − η·A(g)
-        by_alpha, step = blocks.dot(derivative), LOWER_NORM if lowers_norm else LOWER_LOSS
-        measured = loss, lookahead_loss, norm.detach()
-        record = checked(blocks, t, step, measured, by_alpha, time.monotonic() - started)
-        scales.step(by_alpha.cpu(), step)
-        blocks.write(scales.values)
+            by_alpha = blocks.dot(derivative)
+        found, by_alpha = fetched((loss, lookahead_loss, norm.detach()), by_alpha)  # waits
+        record = checked(blocks, t, step, found, by_alpha, started)
+        scales.step(by_alpha, step)
+        blocks.write(scales.values)  # back from θ − η·A(g) too
         yield record
 
 
@@ -93,9 +94,11 @@ class FirstStep(torch.optim.Optimizer):
         adam, decay = self.settings.algorithm == "adam", self.settings.weight_decay
         for group in self.param_groups:
             stepped = [p for p in group["params"] if p.grad is not None]
-            direction = [(p.grad.sign() if adam else p.grad) + decay * p for p in stepped]
+            direction = [p.grad.sign() if adam else p.grad for p in stepped]
+            if decay:
+                direction = [a + decay * p for a, p in zip(direction, stepped)]
             if not adam and self.settings.normalize_gradient:
                 norm = torch.stack([a.norm() for a in direction]).norm().clamp_min(TINY)
                 direction = [a / norm for a in direction]
-            for p, a in zip(stepped, direction):
-                p.sub_(a, alpha=group["lr"])
+            if stepped:
+                torch._foreach_add_(stepped, direction, alpha=-group["lr"])

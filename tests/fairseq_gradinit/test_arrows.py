@@ -10,7 +10,7 @@ FIRST = ("errors", "ranges", "encoders", "measures", "borrowed", "settings", "bl
 # gradinit's files, each of which may import those before it.
 GRADINIT = (
     *(*FIRST, "unigram", "branches", "scales", "gradient", "start"),
-    *("iteration", "paper", "multistep", "learn", "trial"),
+    *("products", "constraint", "iteration", "paper", "multistep", "learn", "trial"),
 )
 NEVER = {"fairseq", "omegaconf", "hydra", "fairseq_gradinit"}
 
