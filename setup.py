@@ -9,9 +9,6 @@ HERE = Path(__file__).parent
 INIT = (HERE / "fairseq_gradinit" / "__init__.py").read_text(encoding="utf-8")
 (VERSION,) = re.findall(r'^__version__ = "(.+?)"', INIT, re.MULTILINE)
 
-# Hydra looks in this namespace package when it starts.
-HYDRA = "hydra_plugins.fairseq_gradinit"
-
 # Official fairseq 0.12.2 cannot be imported on Python 3.11 or later (mutable
 # dataclass defaults). ve-fairseq is upstream fairseq with those defaults mended
 # and brings the same module `fairseq`: never install both.
@@ -70,8 +67,10 @@ setup(
     project_urls={"Method (Zhu et al. 2021)": "https://arxiv.org/abs/2102.08098"},
     license="MIT",
     python_requires=">=3.11,<3.13",
-    packages=[*find_packages(include=["fairseq_gradinit", "fairseq_gradinit.*"]), HYDRA],
-    package_dir={HYDRA: "fairseq_gradinit/hydra_plugin"},
+    packages=[
+        *find_packages(include=["fairseq_gradinit", "fairseq_gradinit.*"]),
+        "hydra_plugins.fairseq_gradinit",  # a namespace that Hydra looks into when it starts
+    ],
     package_data={"fairseq_gradinit": ["py.typed"]},
     install_requires=FAIRSEQ,
     extras_require={

@@ -1,4 +1,4 @@
-"""fairseq-hydra-train, with the package where pip puts it for Hydra to find."""
+"""fairseq-hydra-train, which knows the flags where this package is on the path."""
 
 from __future__ import annotations
 
@@ -34,22 +34,18 @@ PROGRAM = "from fairseq_cli.hydra_train import cli_main; cli_main()"
 @pytest.fixture
 def hydra_train(grammar, tmp_path):
     """fairseq-hydra-train of a config file and overrides."""
-    (tmp_path / "site" / "hydra_plugins").mkdir(parents=True)
-    plugin = ROOT / "fairseq_gradinit" / "hydra_plugin"
-    (tmp_path / "site" / "hydra_plugins" / "fairseq_gradinit").symlink_to(plugin)
     (tmp_path / "mine.yaml").write_text(
         CONFIG.format(data=grammar, save_dir=tmp_path / "run", run_dir=tmp_path / "hydra")
     )
 
     def run(*overrides):
         config = [f"--config-dir={tmp_path}", "--config-name=mine"]
-        path = f"{tmp_path / 'site'}:{ROOT}"
         return subprocess.run(
             [sys.executable, "-c", PROGRAM, *config, *overrides],
             capture_output=True,
             text=True,
             cwd=tmp_path,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
             check=False,
         )
 
