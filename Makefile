@@ -1,5 +1,7 @@
 # make quickstart   the main job on real text: three trainings, one table, one picture
 # make test         the tests; make test-slow: the long ones; make lint, make bench, make clean
+# make docs         the site of docs/ in outputs/site, warnings being errors
+# make dist         wheel and sdist in dist/, the wheel installed and run on 3.11 and 3.12
 # make faults       hundreds of kills, full disks and damaged files; results/faults.json
 # Set PYTHON to choose the interpreter, VENV the environment's folder.
 
@@ -9,7 +11,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	&& { echo $$p; break; }; done)
 IN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow faults lint bench clean install
+.PHONY: quickstart test test-slow faults lint docs dist bench clean install
 
 # exec: a signal to make reaches the recipe, which ends its trainings.
 quickstart: $(VENV)/installed
@@ -29,6 +31,14 @@ lint: $(VENV)/installed
 	$(IN)/ruff format --check .
 	$(IN)/mypy
 
+docs: $(VENV)/installed
+	$(IN)/python -m mkdocs build --quiet --strict
+
+dist: $(VENV)/installed
+	rm -rf build dist
+	$(IN)/python -m build --outdir dist .
+	$(IN)/python -m pytest -m slow tests/test_release.py
+
 bench: $(VENV)/installed
 	$(IN)/python bench/cost.py
 	$(IN)/python bench/constraint.py --layers 2 --width 32 --tokens 256 --iters 40
@@ -37,7 +47,7 @@ bench: $(VENV)/installed
 		--log outputs/bench/data_prep.json --workers 2
 
 clean:
-	rm -rf $(VENV) outputs build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) outputs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 install: $(VENV)/installed
 

@@ -9,5 +9,7 @@ commands in itself afterwards says `import fairseq_gradinit.plugin`, since fairs
 
 import sys
 
+__version__ = "0.1.0"  # here alone: setup.py and the docs read it
+
 if "fairseq" in sys.modules:
     from . import plugin  # noqa: F401
