@@ -6,7 +6,7 @@ Trains the small model of small_model.py from GradInit's start at a learning rat
 then goes on from there, weights and Adam's moments kept, at higher ones; beside it the same rates
 from the first update on. What a trained model does not bear, no start will. Writes ceiling.jsonl
 and ceiling.png and prints a table. About 6 minutes on one core. What it shows:
-docs/how_far.md.
+docs/explanation/ceiling.md.
 """
 
 from __future__ import annotations
