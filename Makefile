@@ -32,7 +32,7 @@ lint: $(VENV)/installed
 	$(IN)/mypy
 
 docs: $(VENV)/installed
-	NO_MKDOCS_2_WARNING=1 $(IN)/python -m mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(IN)/python -m mkdocs build --strict
 
 dist: $(VENV)/installed
 	rm -rf build dist
