@@ -71,3 +71,11 @@ def test_the_tutorial_quotes_the_quickstart():
     assert len(lines) > 8
     for line in lines:
         assert line in recipe
+
+
+def test_readme_is_read_without_scrolling_sideways():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for line in text.splitlines():
+        assert len(line) <= 120 or line.startswith("|") or "http" in line, line
+    first, *_ = text.split("\n## ")
+    assert len(first.splitlines()) < 45, "one screen first"
