@@ -9,6 +9,9 @@ HERE = Path(__file__).parent
 INIT = (HERE / "fairseq_gradinit" / "__init__.py").read_text(encoding="utf-8")
 (VERSION,) = re.findall(r'^__version__ = "(.+?)"', INIT, re.MULTILINE)
 
+# Where Hydra looks for plugins, in every folder of this name that pip has filled.
+HYDRA_PLUGIN = "hydra_plugins.fairseq_gradinit"
+
 # Official fairseq 0.12.2 cannot be imported on Python 3.11 or later (mutable
 # dataclass defaults). ve-fairseq is upstream fairseq with those defaults mended
 # and brings the same module `fairseq`: never install both.
@@ -67,7 +70,11 @@ setup(
     project_urls={"Method (Zhu et al. 2021)": "https://arxiv.org/abs/2102.08098"},
     license="MIT",
     python_requires=">=3.11,<3.13",
-    packages=find_packages(include=["fairseq_gradinit", "fairseq_gradinit.*"]),
+    packages=[
+        *find_packages(include=["fairseq_gradinit", "fairseq_gradinit.*"]),
+        HYDRA_PLUGIN,
+    ],
+    package_dir={HYDRA_PLUGIN: "fairseq_gradinit/hydra_plugin"},
     package_data={"fairseq_gradinit": ["py.typed"]},
     install_requires=FAIRSEQ,
     extras_require={
