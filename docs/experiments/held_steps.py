@@ -5,7 +5,8 @@
 At the default's start, for the small model of small_model.py at lr 4e-3: the gradient with steps
 held constant beside the one differentiated through them, and how far moves along the former change
 the loss after fresh walks, against its own prediction. Writes held_steps.jsonl and held_steps.png
-and prints a table. About 4 minutes of one core a seed. What it shows: docs/explanation/algorithm.md.
+and prints a table. About 4 minutes of one core a seed. What it shows:
+docs/explanation/algorithm.md.
 """
 
 from __future__ import annotations
