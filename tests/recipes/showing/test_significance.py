@@ -13,6 +13,7 @@ from sacrebleu.significance import PairedTest
 
 from recipes.engine.cells.texts import read_lines
 from recipes.engine.showing import significance, tables
+from recipes.engine.showing.results import read
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +96,13 @@ def test_the_table_tells_sentences_from_seeds(compared):
     alone = tables.differences([dataclasses.replace(one, seeds=1) for one in compared])
     assert alone is not None and alone.header[-1] == "p", "one seed: nothing about seeds"
     assert tables.differences([]) is None
+
+
+def test_of_many_inits_the_leader_is_compared_with_each_at_their_best(inits_folder, monkeypatch):
+    results = read(inits_folder)
+    monkeypatch.setattr(significance, "MANY", 2)
+    found = significance.compare(results)
+    leader = results.groups.sort_values("bleu").iloc[-1]["init"]
+    trained = set(results.groups.loc[results.groups["trains"], "init"])
+    assert len(trained) > 1 and {one.second for one in found} == trained - {leader}
+    assert all((one.what, one.first) == ("best cells", leader) for one in found)
