@@ -126,9 +126,10 @@ def report(found: dict[str, dict[str, Any]], own: argparse.Namespace) -> None:
     total: dict[str, Any] = {name: sum(one[name] for one in modules.values()) for name in names}
     noticed = total[KILLED] + total[TIMEOUT]
     total["score"] = round(noticed / max(1, total["tried"] - total[EQUIVALENT]), 4)
+    chosen = ["--seed", str(own.seed), *(["--only", *own.only] if any(own.only) else [])]
     about = {
         "tool": f"cosmic-ray {version('cosmic-ray')}, with the operators of tests/mutation",
-        "command": f"make mutation ARGS='--sample {own.sample} --seed {own.seed}'",
+        "command": f"make mutation ARGS='{' '.join(['--sample', str(own.sample), *chosen])}'",
         "commit": _git("rev-parse", "HEAD") + ("+" if _git("status", "--porcelain") else ""),
         "seed": own.seed,
         "sample": own.sample,

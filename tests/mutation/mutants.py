@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import random
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,9 @@ def _made(source: str, operator: Any, name: str, occurrence: int) -> Mutant | No
     try:
         if changed is None or changed == source:
             return None
-        compile(changed, "mutant", "exec")
+        with warnings.catch_warnings():  # of `is` with a number, for instance
+            warnings.simplefilter("ignore")
+            compile(changed, "mutant", "exec")
     except SyntaxError:
         return None
     old, new = source.splitlines(), changed.splitlines()
@@ -109,4 +112,4 @@ def _made(source: str, operator: Any, name: str, occurrence: int) -> Mutant | No
 
 
 def _text(lines: list[str]) -> str:
-    return " ".join(line.strip() for line in lines)
+    return " ".join(line.strip() for line in lines).strip()

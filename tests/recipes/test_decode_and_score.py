@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from recipes.engine.cells import logs
@@ -156,6 +157,23 @@ def test_verdict(tmp_path, nll, words, worth, verdict):
     score(grid, cell, plateau=8.0)
     assert json.loads(cell.score.read_text(), parse_constant=pytest.fail)["status"] == verdict
     assert status(cell)[0] is verdict and verdict.trains == (verdict is not Status.DIVERGED)
+
+
+@pytest.mark.parametrize("tokenized", [False, True])
+def test_a_log_that_goes_beyond_the_end_is_evidence_and_tokens_are_scored_if_asked(
+    tmp_path, tokenized
+):
+    grid, cell = trained_cell(tmp_path, "5", "a man rides a bike", updates=5)
+    cell.tokenized.write_text("a man rides a horse\n")
+    cell.tokenized_reference.write_text("a man rides a bike\n")
+    score(msgspec.structs.replace(grid, tokenized=tokenized), cell, plateau=8.0)
+    found = cell.read_score()
+    assert found.status is Status.DONE and found.bleu.score == pytest.approx(100)
+    if tokenized:  # 4 of 5 words, 3 of 4 pairs, 2 of 3, 1 of 2
+        expected = 100 * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25
+        assert found.tokenized_bleu.score == pytest.approx(expected, abs=1e-4)
+    else:
+        assert found.tokenized_bleu is None
 
 
 @pytest.mark.parametrize("log", [None, "", "\0" * 99, "x | valid | null\n"])

@@ -16,6 +16,7 @@ from recipes.engine.cells.records import Curves, Point, Status, Watch
 from recipes.engine.cells.verdict import verdict
 from recipes.engine.showing.results import over_seeds
 from recipes.engine.showing.significance import paired_over_seeds
+from recipes.engine.showing.tables import summary
 from recipes.engine.steps.average import average
 from recipes.engine.steps.decode import parse
 from recipes.engine.steps.score import measure, tokenized_bleu
@@ -43,6 +44,7 @@ def of_seeds(*states, bleu=BLEUS):
 
 
 GRID = Grid(data="data", axes={"lr": ["1e-3"], "seed": ["1", "2", "3"]}, flags=[])
+GRID_OF_SEEDS = Grid(data="data", axes={"seed": ["1", "2", "3"]}, flags=[])
 
 
 def test_over_seeds_is_the_mean_and_the_sample_standard_deviation():
@@ -153,3 +155,37 @@ def test_an_average_of_single_precision_is_that_of_double(tmp_path):
 def test_a_verdict_turns_where_it_says(loss, bleu, worth, status):
     curves = Curves(valid=[Point(1, 5.0), Point(2, loss)])
     assert verdict(curves, 8.0, bleu, [Watch(1, 9.0), Watch(2, worth)])[0] is status
+
+
+def test_an_unfinished_setting_has_no_spread_and_a_bad_loss_leaves_one_of_the_rest():
+    frame = of_seeds(Status.DONE, Status.DONE, Status.RUNNING, bleu=[20.0, 29.0, math.nan])
+    frame.loc[2, ["chrf", "valid_nll"]] = math.nan
+    (line,) = over_seeds(GRID, frame).to_dict("records")
+    assert math.isnan(line["bleu_spread"]) and math.isnan(line["chrf_spread"])
+    assert math.isnan(line["chrf"])
+    assert line["valid_nll"] == pytest.approx(statistics.mean(LOSSES[:2]))
+    assert line["valid_nll_spread"] == pytest.approx(statistics.stdev(LOSSES[:2]))
+
+
+def test_an_average_holds_no_state_of_an_optimizer(tmp_path):
+    state = {"model": {"w": torch.ones(1)}, "last_optimizer_state": {"a": 1}, "args": None}
+    torch.save(state, tmp_path / "checkpoint1.pt")
+    average([tmp_path / "checkpoint1.pt"], tmp_path / "averaged.pt")
+    assert torch.load(tmp_path / "averaged.pt", weights_only=True).keys() == {"model", "args"}
+
+
+def test_settings_keep_the_order_of_the_grid():
+    frame = pd.concat([of_seeds(Status.DONE).assign(lr=lr) for lr in ("4e-3", "1e-3", "2e-3")])
+    grid = Grid(data="data", axes={"lr": ["4e-3", "1e-3", "2e-3"], "seed": ["1"]}, flags=[])
+    assert list(over_seeds(grid, frame)["lr"]) == ["4e-3", "1e-3", "2e-3"]
+
+
+def test_a_summary_without_coordinates_has_each_number_under_its_head():
+    table = summary(GRID_OF_SEEDS, over_seeds(GRID_OF_SEEDS, of_seeds(*[Status.DONE] * 3)))
+    assert dict(zip(table.header, table.lines[0], strict=True)) == {
+        "init": "all",
+        "BLEU on test": "24.00 ± 4.58",
+        "chrF": "45.00 ± 4.58",
+        "validation loss (bits)": "4.500 ± 0.500",
+        "cells": "3 done",
+    }
