@@ -67,9 +67,13 @@ def test_every_contender_of_the_growth_runs(script):
 
 
 def test_agreement_is_that_of_blocks_that_moved(script):
-    one = torch.tensor([0.0, 0.1, -0.2, 0.4], dtype=torch.float64)
-    found = script("sixteen_bit").agreement(one, 2 * one)
+    one = torch.tensor([0.0, 0.1, -0.2, 0.4, 0.001], dtype=torch.float64)
+    other = 2 * one
+    other[4] = 0.18
+    names = ["embed", "fc1.weight", "fc2.weight", "k_proj.weight", "k_proj.bias"]
+    found = script("sixteen_bit").agreement(one, other, names)
     assert found["correlation"] == pytest.approx(1) and found["blocks"] == 3
+    assert found["with_key_biases"] < 0.99
     assert found["rms_difference"] == pytest.approx(math.sqrt(0.21 / 3), abs=1e-4)
 
 
