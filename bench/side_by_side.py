@@ -114,7 +114,7 @@ def about(**given: Any) -> dict[str, Any]:
         **given,
         "command": " ".join(["python", name, *sys.argv[1:]]),
         "commit": _commit(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # a class of its own
         "python": platform.python_version(),
         "machine": f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} thread",
         "load": round(os.getloadavg()[0], 1),

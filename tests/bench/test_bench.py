@@ -37,6 +37,12 @@ def test_what_is_over_its_target_is_marked(script):
     assert "2.2 (over)" in over and "(over)" not in under
 
 
+def test_conditions_can_be_written(script, tmp_path):
+    write_json(tmp_path / "about.json", script("side_by_side").about(rounds=1))
+    read = json.loads((tmp_path / "about.json").read_text())
+    assert read["rounds"] == 1 and {"command", "commit", "machine", "torch", "load"} <= set(read)
+
+
 def test_peak_is_what_stood_at_once(script):
     def run():
         one = torch.empty(2**20)
@@ -67,9 +73,13 @@ def test_every_contender_of_the_growth_runs(script):
 
 
 def test_agreement_is_that_of_blocks_that_moved(script):
-    one = torch.tensor([0.0, 0.1, -0.2, 0.4], dtype=torch.float64)
-    found = script("sixteen_bit").agreement(one, 2 * one)
+    one = torch.tensor([0.0, 0.1, -0.2, 0.4, 0.001], dtype=torch.float64)
+    other = 2 * one
+    other[4] = 0.18
+    names = ["embed", "fc1.weight", "fc2.weight", "k_proj.weight", "k_proj.bias"]
+    found = script("sixteen_bit").agreement(one, other, names)
     assert found["correlation"] == pytest.approx(1) and found["blocks"] == 3
+    assert found["with_key_biases"] < 0.99
     assert found["rms_difference"] == pytest.approx(math.sqrt(0.21 / 3), abs=1e-4)
 
 
@@ -91,8 +101,7 @@ def test_the_whole_table(script, monkeypatch, tmp_path):
     for name, size in (("LAYERS", 1), ("WIDTH", 16), ("TOKENS", 64), ("WIDE", 16)):
         monkeypatch.setattr(bench, name, size)
     found = bench.measured(1)
-    where = {"command": "x", "commit": "x", "machine": "x", "torch": "x", "load": 0.0}
-    table = bench.text(found, where)
+    table = bench.text(found, script("side_by_side").about())
     for word in ("muon", "exact constraint", "textbook", "σ_max", "eigenvalues", "Start-up"):
         assert word in table
     write_json(tmp_path / "bench.json", found)
