@@ -1,6 +1,7 @@
 # make quickstart   the main job on real text: three trainings, one table, one picture
 # make test         the tests; make test-slow: the long ones; make lint, make bench, make clean
 # make faults       hundreds of kills, full disks and damaged files; results/faults.json
+# make fuzz         125,000 mutated files; results/fuzz.json (both go on after a kill)
 # Set PYTHON to choose the interpreter, VENV the environment's folder.
 
 VENV ?= .venv
@@ -9,7 +10,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	&& { echo $$p; break; }; done)
 IN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow faults lint bench clean install
+.PHONY: quickstart test test-slow faults fuzz lint bench clean install
 
 # exec: a signal to make reaches the recipe, which ends its trainings.
 quickstart: $(VENV)/installed
@@ -23,6 +24,9 @@ test-slow: $(VENV)/installed
 
 faults: $(VENV)/installed
 	PYTHONPATH=.:tests:tests/support $(IN)/python -m faults $(ARGS)
+
+fuzz: $(VENV)/installed
+	PYTHONPATH=.:tests:tests/support $(IN)/python -m faults.fuzz $(ARGS)
 
 lint: $(VENV)/installed
 	$(IN)/ruff check .
