@@ -11,6 +11,7 @@ from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
 from .activating import ActivatingHook
 from .activations import ActivationConfig
+from .checked_data import CheckedData
 from .first_update import FirstUpdate
 from .flags import GradInitConfig
 from .hook import GradInitHook
@@ -30,7 +31,13 @@ class TranslationGradInitConfig(
 
 @register_task("translation_gradinit", dataclass=TranslationGradInitConfig)
 class TranslationGradInitTask(
-    ProbingHook, MaskingHook, GradInitHook, ActivatingHook, FirstUpdate, TranslationTask
+    ProbingHook,
+    MaskingHook,
+    GradInitHook,
+    ActivatingHook,
+    CheckedData,
+    FirstUpdate,
+    TranslationTask,
 ):
     """fairseq's translation task with GradInit before the first update."""
 
@@ -54,6 +61,12 @@ class LanguageModelingGradInitConfig(
 
 @register_task("language_modeling_gradinit", dataclass=LanguageModelingGradInitConfig)
 class LanguageModelingGradInitTask(
-    ProbingHook, MaskingHook, GradInitHook, ActivatingHook, FirstUpdate, LanguageModelingTask
+    ProbingHook,
+    MaskingHook,
+    GradInitHook,
+    ActivatingHook,
+    CheckedData,
+    FirstUpdate,
+    LanguageModelingTask,
 ):
     """fairseq's language modelling task with GradInit before the first update."""

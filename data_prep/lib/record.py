@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from fairseq_gradinit.files import read_json, write_json
+from fairseq_gradinit.files import read_json, shown, write_json
 
 from .packed import PrepError
 
@@ -75,7 +75,7 @@ def read(out: Path) -> Provenance:
     for name in provenance.known():
         parts = PurePosixPath(name)
         if parts.is_absolute() or ".." in parts.parts or name in ("", "."):
-            raise PrepError(f"{path}: lists {name}, which is not in {out}; remove {NAME}")
+            raise PrepError(f"{path}: lists {shown(name)}, which is not in {out}; remove {NAME}")
     return provenance
 
 

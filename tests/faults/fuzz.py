@@ -45,8 +45,10 @@ def tried(target: str, number: int) -> dict[str, Any]:
             found(folder=folder)
             beside = [path.name for path in Path(parent).iterdir() if path != folder]
             assert not beside, f"files outside the folder: {beside}"
-        except Exception:
-            crash = traceback.format_exc()[-3000:]
+        except Exception as error:
+            *_, last = traceback.extract_tb(error.__traceback__)
+            example = "".join(getattr(error, "__notes__", []))
+            crash = f"{last.filename}:{last.lineno}: {error!r:.500}; {example:.9000}"
     counts = {what: test_fuzz.tried[f"{target} {what}"] for what in ("read", "refused")}
     return {"target": target, "number": number, **counts, "crash": crash}
 
