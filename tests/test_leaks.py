@@ -3,6 +3,7 @@
 A few runs here; GRADINIT_LEAKS=FILE keeps what 1,000 of them leave (`make test-slow`) in a file.
 """
 
+import copy
 import json
 import os
 from pathlib import Path
@@ -10,7 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 from corpus import binarise, write_corpus
-from fairseq_runs import train
+from fairseq.distributed.utils import call_main
+from fairseq_cli import train as fairseq_train
+from fairseq_runs import configuration, train_arguments
+from faults.kept import conditions
 from held import held
 from torch import nn
 from toy_models import ToyTransformer, random_batches
@@ -22,7 +26,8 @@ MEASURED = 10  # times
 # Of resident memory; the allocator's own wandering over few runs is more than that of a leak.
 KIBIBYTES = {30: 300, 1000: 12}  # runs -> most a run
 GRADINIT = [
-    *("--gradinit", "--gradinit-iters=2", "--gradinit-lookahead=1", "--gradinit-trial=1"),
+    *("--gradinit", "--gradinit-iters=1", "--gradinit-lookahead=1", "--gradinit-trial=1"),
+    "--gradinit-start=fixed",
     *("--gradinit-watch=1", "--max-tokens=60", "--max-update=1", "--encoder-layers=1"),
     *("--decoder-layers=1", "--disable-validation", "--no-save"),
 ]
@@ -40,16 +45,20 @@ def plain_torch(_folder: Path, number: int) -> None:
     model: nn.Module = ToyTransformer(seed=number)
     preset = ("multistep", "paper")[number % 2]
     settings = Settings.of(
-        preset, iters=2, trial=1, **({"lookahead": 1} if number % 2 == 0 else {})
+        preset, iters=1, trial=1, **({"lookahead": 1} if number % 2 == 0 else {})
     )
     learn_scales(model, model, random_batches(8), settings)
 
 
 @pytest.fixture
-def plugin(data):
+def plugin(data, tmp_path):
+    config = configuration(train_arguments(data, tmp_path, *GRADINIT))
+
     def run(folder: Path, number: int) -> None:
         """fairseq-train --gradinit, its search, trial, watch and first update."""
-        train(data, folder / str(number % 3), *GRADINIT, f"--seed={number}")
+        own = copy.deepcopy(config)
+        own.common.seed, own.checkpoint.save_dir = number, str(folder / str(number % 3))
+        call_main(own, fairseq_train.main)
 
     return run
 
@@ -86,5 +95,6 @@ def test_nothing_is_kept(tmp_path, plugin, part, runs):
         path = Path(kept)
         columns = ["runs", "descriptors", "threads", "children", "tensors", "kibibytes"]
         parts = json.loads(path.read_text())["parts"] if path.exists() else {}
-        write_json(path, {"columns": columns, "parts": {**parts, part: found}})
+        parts[part] = {**conditions(seed=0), "held": found}
+        write_json(path, {"columns": columns, "parts": parts})
     check(found, runs)
