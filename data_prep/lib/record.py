@@ -44,9 +44,9 @@ class Stage(msgspec.Struct, omit_defaults=True):
 
 
 class Provenance(msgspec.Struct):
-    """The record of an output folder."""
+    """The record of an output folder; a file of this name without `stages` is someone else's."""
 
-    stages: dict[str, Stage] = {}
+    stages: dict[str, Stage]
     command: str = ""
     languages: dict[str, str] = {}
 
@@ -68,7 +68,7 @@ def read(out: Path) -> Provenance:
     """
     path = out / NAME
     if not path.exists():
-        return Provenance()
+        return Provenance(stages={})
     provenance = read_json(
         path, Provenance, "give another --out, or remove it and what lies beside it"
     )
