@@ -4,6 +4,7 @@
 # make dist         wheel and sdist in dist/, the wheel installed and run on 3.11 and 3.12
 # make bench        what everything costs, one table; make bench-more: growth, 16 bit, preparation
 # make faults       hundreds of kills, full disks and damaged files; results/faults.json
+# make fuzz         125,000 mutated files; results/fuzz.json (both go on after a kill)
 # make mutation     small changes of the code that a test must notice; results/mutation.json
 # Set PYTHON to choose the interpreter, VENV the environment's folder.
 
@@ -13,7 +14,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	&& { echo $$p; break; }; done)
 IN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow faults mutation lint docs dist bench bench-more clean install
+.PHONY: quickstart test test-slow faults fuzz mutation lint docs dist bench bench-more clean install
 
 # exec: a signal to make reaches the recipe, which ends its trainings.
 quickstart: $(VENV)/installed
@@ -27,6 +28,9 @@ test-slow: $(VENV)/installed
 
 faults: $(VENV)/installed
 	PYTHONPATH=.:tests:tests/support $(IN)/python -m faults $(ARGS)
+
+fuzz: $(VENV)/installed
+	PYTHONPATH=.:tests:tests/support $(IN)/python -m faults.fuzz $(ARGS)
 
 mutation: $(VENV)/installed
 	$(IN)/python -m pip install --quiet --constraint constraints.txt cosmic-ray==8.7.0

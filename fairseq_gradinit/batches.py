@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn, cast
 
 import numpy as np
 from fairseq.data import FairseqDataset
@@ -14,6 +14,15 @@ from .gradinit.gradient import Parts
 from .sharing import Leader
 
 MIN_SENTENCES = 3  # S and S̃ are the first and the last two thirds of a batch
+
+
+def cut_batches(make: Callable[..., Any], *args: Any, **kwargs: Any) -> Sequence[Sequence[int]]:
+    """Sentence indices of each batch that fairseq's `get_batch_iterator` makes of a split; none
+    where no sentence of it is short enough."""
+    try:
+        return cast(Sequence[Sequence[int]], make(*args, **kwargs).frozen_batches)
+    except IndexError:  # fairseq looks at the last batch, of none
+        return []
 
 
 class Supply:

@@ -28,6 +28,7 @@ T = TypeVar("T")
 SEAL = '"seal":'
 SEALED = re.compile(rb'(.*),\n "seal": "([0-9a-f]{64})"\n\}\s*', re.DOTALL)
 LARGEST = 64 * 2**20  # bytes of a JSON file that is read back
+LONGEST = 200  # characters of a file's own text in an error
 NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
 
 
@@ -179,7 +180,13 @@ def parse_json(content: bytes, kind: type[T], name: str, remedy: str) -> T:
     try:
         return msgspec.json.decode(content, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise FileError(f"{name}: not what it should be ({error}); {remedy}") from error
+        raise FileError(f"{name}: not what it should be ({shown(str(error))}); {remedy}") from error
+
+
+def shown(text: str) -> str:
+    """Text from a file as a part of one line: cut, and what does not print is escaped."""
+    cut = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
 
 
 def _unsealed(path: Path, content: bytes, remedy: str) -> bytes:
@@ -203,7 +210,7 @@ def inside(folder: Path, name: str) -> Path:
     """
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise FileError(f"{name}: lies outside {folder}; it is left alone")
+        raise FileError(f"{shown(name)}: lies outside {folder}; it is left alone")
     return path
 
 

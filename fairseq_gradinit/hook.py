@@ -18,7 +18,7 @@ from fairseq.distributed.utils import is_master
 from torch import nn
 
 from . import init
-from .batches import Supply, collated
+from .batches import Supply, collated, cut_batches
 from .before_training import give_scales
 from .checkpointing import without_checkpointing
 from .fresh import FreshModel, weights_loaded
@@ -69,19 +69,6 @@ class GradInitHook:
         """As the task's own; remembered for GradInit's loss."""
         self._criterion = super().build_criterion(cfg, *args, **kwargs)  # type: ignore[misc]
         return self._criterion
-
-    def load_dataset(self, split: str, *args: Any, **kwargs: Any) -> None:
-        """As the task's own, but a missing train split is one line. Raises: SystemExit."""
-        with one_line_errors():
-            try:
-                super().load_dataset(split, *args, **kwargs)  # type: ignore[misc]
-            except FileNotFoundError as error:
-                if self._fresh is None:
-                    raise
-                raise GradInitError(
-                    f"--gradinit: no {split} split ({error}); binarise one with "
-                    f"fairseq-preprocess --{split}pref, or name it with --train-subset"
-                ) from error
 
     def get_batch_iterator(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         """As the task's own; the first call for the train split runs GradInit before it.
@@ -189,20 +176,20 @@ class GradInitHook:
             kwargs["max_tokens"] = max_tokens
         # fairseq caches the iterator by dataset whatever max_tokens is.
         kwargs["disable_iterator_cache"] = True
+        make = super().get_batch_iterator  # type: ignore[misc]
         try:
-            iterator = super().get_batch_iterator(dataset, *args, **kwargs)  # type: ignore[misc]
-            index_lists = iterator.frozen_batches
+            index_lists = cut_batches(make, dataset, *args, **kwargs)
         except AssertionError as error:
+            flag = "--max-tokens" if max_tokens is None else "--gradinit-max-tokens"
             raise GradInitError(
-                f"--gradinit-max-tokens {max_tokens}: smaller than the longest sentence ({error}); "
-                "give at least that many, or leave the flag out to use the run's --max-tokens"
+                f"{flag} {kwargs.get('max_tokens')}: smaller than the longest sentence ({error}); "
+                "give at least that many, or for GradInit alone leave out --gradinit-max-tokens"
             ) from error
         if not index_lists:
             # fairseq cuts no batch where all sentences are fewer than the multiple.
             given = kwargs.get("required_batch_size_multiple", 1)
             kwargs["required_batch_size_multiple"] = 1
-            iterator = super().get_batch_iterator(dataset, *args, **kwargs)  # type: ignore[misc]
-            if iterator.frozen_batches:
+            if cut_batches(make, dataset, *args, **kwargs):
                 raise GradInitError(
                     f"--gradinit: the train split has {len(dataset)} sentence(s), of which fairseq "
                     f"makes no batch in multiples of {given}; give more data, or "

@@ -13,7 +13,7 @@ from typing import IO, Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from .files import FileError, finite, read_bytes, read_json, replacing, write_json
+from .files import FileError, finite, read_bytes, read_json, replacing, shown, write_json
 from .gradinit import Block, GradInitError, Iteration, LearnedScales
 from .gradinit.settings import LARGEST_SCALE
 from .gradinit.trial import Trial, highest_that_trains
@@ -129,7 +129,7 @@ def read_scales(path: Path) -> ScalesRecord:
         names = Counter(block.name for block in record.blocks)
         twice = [name for name, count in names.items() if count > 1]
         if twice:
-            raise FileError(f"{path}: holds block {twice[0]} twice; {remedy}")
+            raise FileError(f"{path}: holds block {shown(twice[0])} twice; {remedy}")
         if not any(block.scale for block in record.blocks):
             raise FileError(f"{path}: all its scales are 0; {remedy}")
         return record
@@ -144,9 +144,9 @@ def matching(path: Path, record: ScalesRecord, blocks: Sequence[Block]) -> list[
     found = {block.name: block for block in record.blocks}
     wanted = {block.name: block.shape for block in blocks}
     differing = [f"{name} is not in the file" for name in wanted if name not in found]
-    differing += [f"{name} is not in the model" for name in found if name not in wanted]
+    differing += [f"{shown(name)} is not in the model" for name in found if name not in wanted]
     differing += [
-        f"{name} is {tuple(found[name].shape)} in the file, {shape} in the model"
+        f"{name} is {shown(str(tuple(found[name].shape)))} in the file, {shape} in the model"
         for name, shape in wanted.items()
         if name in found and tuple(found[name].shape) != shape
     ]

@@ -18,6 +18,7 @@ from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
 from .activating import ActivatingHook
 from .activations import ActivationConfig
+from .checked_data import CheckedData
 from .first_update import FirstUpdate
 from .flags import GradInitConfig
 from .hook import GradInitHook
@@ -33,7 +34,9 @@ class GradInitFlags(InitConfig, GradInitConfig, SparseConfig, ActivationConfig, 
     """All flags of this package, for the configuration of a task that has `GradInitMixin`."""
 
 
-class GradInitMixin(ProbingHook, MaskingHook, GradInitHook, ActivatingHook, FirstUpdate):
+class GradInitMixin(
+    ProbingHook, MaskingHook, GradInitHook, ActivatingHook, CheckedData, FirstUpdate
+):
     """All that this package does around a fairseq task, before the task in the bases.
 
     It extends `build_model`, `build_criterion`, `load_dataset`, `get_batch_iterator`,

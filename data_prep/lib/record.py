@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from fairseq_gradinit.files import read_json, write_json
+from fairseq_gradinit.files import read_json, shown, write_json
 
 from .packed import PrepError
 
@@ -44,9 +44,9 @@ class Stage(msgspec.Struct, omit_defaults=True):
 
 
 class Provenance(msgspec.Struct):
-    """The record of an output folder."""
+    """The record of an output folder; a file of this name without `stages` is someone else's."""
 
-    stages: dict[str, Stage] = {}
+    stages: dict[str, Stage]
     command: str = ""
     languages: dict[str, str] = {}
 
@@ -68,14 +68,14 @@ def read(out: Path) -> Provenance:
     """
     path = out / NAME
     if not path.exists():
-        return Provenance()
+        return Provenance(stages={})
     provenance = read_json(
         path, Provenance, "give another --out, or remove it and what lies beside it"
     )
     for name in provenance.known():
         parts = PurePosixPath(name)
         if parts.is_absolute() or ".." in parts.parts or name in ("", "."):
-            raise PrepError(f"{path}: lists {name}, which is not in {out}; remove {NAME}")
+            raise PrepError(f"{path}: lists {shown(name)}, which is not in {out}; remove {NAME}")
     return provenance
 
 

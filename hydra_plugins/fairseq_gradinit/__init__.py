@@ -1,7 +1,7 @@
 """Tells `fairseq-hydra-train` of this package's flags before it reads a configuration.
 
-Hydra looks into `hydra_plugins` when it starts; a --user-dir is read too late for that. Other programs
-that use Hydra have no fairseq loaded, and are left alone.
+Hydra looks into `hydra_plugins` when it starts; a --user-dir is read too late for that. Other
+programs that use Hydra have no fairseq loaded, and are left alone.
 """
 
 import sys

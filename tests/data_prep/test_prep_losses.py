@@ -73,9 +73,11 @@ def test_a_link_is_never_followed_out_of_the_folder(tmp_path, prep, one_line, li
     assert before == (tree(tmp_path / "away") if away.is_dir() else away.read_bytes())
 
 
-@pytest.mark.parametrize(
-    "text", ["", "null", "[]", "{", '{"stages": 3}', '{"stages": {"get": null}}', "[" * 99999]
-)
+NO_RECORD = ["", "null", "[]", "{", '{"stages": 3}', '{"stages": {"get": null}}', "[" * 99999]
+OF_ANOTHER = ["{}", '{"model": "mine"}']
+
+
+@pytest.mark.parametrize("text", NO_RECORD + OF_ANOTHER)
 def test_a_provenance_that_is_none_is_one_line(tmp_path, prep, one_line, text):
     write_splits(tmp_path / "raw")
     (tmp_path / "out").mkdir()
@@ -83,6 +85,7 @@ def test_a_provenance_that_is_none_is_one_line(tmp_path, prep, one_line, text):
     code, err = prep(tmp_path / "out", *get(tmp_path))
     assert code == 1
     one_line(err, "provenance.json", "another --out")
+    assert tree(tmp_path / "out") == {"provenance.json": text.encode()}
 
 
 _json = st.recursive(

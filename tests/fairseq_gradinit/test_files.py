@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pytest
@@ -31,6 +33,15 @@ WRONG = {
     "null in a list": b'{"name": "a", "sizes": [null]}',
     "deep": b'{"other": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
 }
+
+
+def test_a_files_own_text_is_a_short_part_of_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"a": "\n\x1b[2J\u2028" + 3000 * "["}))
+    with pytest.raises(files.FileError) as caught:
+        files.read_json(path, dict[str, Literal["b"]])
+    said = str(caught.value)
+    assert said.isprintable() and len(said) < 600 and r"\n\x1b[2J\u2028[[" in said
 
 
 @pytest.mark.parametrize("content", WRONG.values(), ids=WRONG.keys())

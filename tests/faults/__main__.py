@@ -1,47 +1,75 @@
 """make faults: many faults of every kind; what came of them, in results/faults.json.
 
 PYTHONPATH=.:tests:tests/support python -m faults --count 600 --out results/faults.json
+
+What is done is kept in outputs/faults.jsonl, and the same command goes on from there.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
+import logging
 import random
 import sys
 import tempfile
-from collections import Counter
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fairseq_gradinit.files import versions, write_json
+from fairseq_gradinit.files import write_json
 
 from . import engine, plugin, prep
 from .injector import CLEAR_ERROR, LOST, SURVIVED
+from .kept import Bar, Kept, conditions
 
-PARTS = {
-    "plugin": (plugin.Plugin, plugin.faults, 0.3),
-    "engine": (engine.Engine, engine.faults, 0.3),
-    "data_prep": (prep.Prep, prep.faults, 0.4),
+# Of each part how it is made, what breaks it, and its share of the faults.
+PARTS: dict[str, tuple[Any, Any, float]] = {
+    "plugin": (plugin.Plugin, plugin.fault, 0.3),
+    "engine": (engine.Engine, engine.fault, 0.3),
+    "data_prep": (prep.Prep, prep.fault, 0.4),
 }
-KILLS = 50  # one kill of a whole engine, which takes seconds, for so many faults
+OUTCOMES = (SURVIVED, CLEAR_ERROR, LOST)
+Piece = dict[str, Any]
 
 
-def inject(name: str, count: int, seed: int, folder: Path) -> dict[str, dict[str, int]]:
-    """`count` faults under a part, by kind: injected, survived, clear_error, lost."""
-    make, faults, _ = PARTS[name]
-    rng = random.Random(seed)
-    part: Any = make(folder)
-    found = list(itertools.islice(faults(part, rng), count))
-    if isinstance(part, engine.Engine):
-        kills = max(1, count // KILLS)
-        found += [("kill", part.killed_and_continued(rng)) for _ in range(kills)]
-    counts: dict[str, dict[str, int]] = {}
-    for kind in sorted({kind for kind, _ in found}):
-        outcomes = Counter(outcome for one, outcome in found if one == kind)
-        row = {outcome: outcomes[outcome] for outcome in (SURVIVED, CLEAR_ERROR, LOST)}
-        counts[kind] = {"injected": sum(outcomes.values()), **row}
-    return counts
+def inject(name: str, numbers: list[int], seed: int, folder: Path) -> Iterator[Piece]:
+    """The faults of these numbers under a part; each is decided by seed, part and number alone."""
+    make, fault, _ = PARTS[name]
+    part = make(folder) if numbers else None
+    for number in numbers:
+        kind, target, outcome = fault(part, random.Random(f"{seed} {name} {number}"))
+        found = {"kind": kind, "target": target, "outcome": outcome}
+        yield {"part": name, "number": number, **found}
+
+
+def summary(pieces: list[Piece]) -> list[Piece]:
+    """By part, kind and target: how many were injected, survived, clear_error, lost."""
+    rows: dict[tuple[str, str, str], Piece] = {}
+    for piece in sorted(pieces, key=lambda one: (list(PARTS).index(one["part"]), one["kind"])):
+        key = (piece["part"], piece["kind"], piece["target"])
+        new = {**dict(zip(("part", "kind", "target"), key)), "injected": 0}
+        row = rows.setdefault(key, {**new, **dict.fromkeys(OUTCOMES, 0)})
+        row["injected"] += 1
+        row[piece["outcome"]] += 1
+    return list(rows.values())
+
+
+def table(rows: list[Piece]) -> str:
+    """The counts by part and kind, as docs/errors.md has them."""
+    added: dict[tuple[str, str], list[int]] = {}
+    for row in rows:
+        counts = added.setdefault((row["part"], row["kind"]), [0, 0, 0, 0])
+        for at, name in enumerate(("injected", *OUTCOMES)):
+            counts[at] += row[name]
+    total = [sum(column) for column in zip(*added.values())]
+    lines = [
+        "| part | fault | injected | survived | one-line error | lost |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    named = [*((*key, counts) for key, counts in added.items()), ("all", "", total)]
+    lines += [f"| {part} | {kind} | {' | '.join(map(str, c))} |" for part, kind, c in named]
+    return "\n".join(lines)
 
 
 def main() -> int:
@@ -50,24 +78,26 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=600, help="faults in all")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("results/faults.json"))
+    parser.add_argument("--kept", type=Path, default=Path("outputs/faults.jsonl"))
     own = parser.parse_args()
+    logging.disable(logging.CRITICAL)  # of fairseq
+    warnings.simplefilter("ignore")
+    about = conditions(own.seed)
+    kept = Kept(own.kept, about)
+    done = {(piece["part"], piece["number"]) for piece in kept.pieces}
+    counts = {name: round(own.count * share) for name, (_, _, share) in PARTS.items()}
+    bar = Bar(sum(counts.values()))
     with tempfile.TemporaryDirectory() as folder:
-        counts = {
-            name: inject(name, round(own.count * share), own.seed, Path(folder, name))
-            for name, (_, _, share) in PARTS.items()
-        }
-    rows = [row for kinds in counts.values() for row in kinds.values()]
-    total = {
-        key: sum(row[key] for row in rows) for key in ("injected", SURVIVED, CLEAR_ERROR, LOST)
-    }
-    about = {"seed": own.seed, "versions": versions("torch", "fairseq", "ve-fairseq", "numpy")}
-    write_json(own.out, {**about, "total": total, "parts": counts})
-    print("| part | fault | injected | survived | one-line error | lost |")
-    print("|---|---|---:|---:|---:|---:|")
-    for name, kinds in counts.items():
-        for kind, row in kinds.items():
-            print(f"| {name} | {kind} | {' | '.join(map(str, row.values()))} |")
-    print(f"| all | | {' | '.join(map(str, total.values()))} |")
+        for name, count in counts.items():
+            numbers = [number for number in range(count) if (name, number) not in done]
+            for piece in inject(name, numbers, own.seed, Path(folder, name)):
+                kept.add(piece)
+                lost = sum(piece["outcome"] == LOST for piece in kept.pieces)
+                bar.show(len(kept.pieces), f"faults, {lost} lost; {name}")
+    rows = summary(kept.pieces)
+    total = {key: sum(row[key] for row in rows) for key in ("injected", *OUTCOMES)}
+    write_json(own.out, {**about, "total": total, "faults": rows})
+    print(table(rows))
     return int(total[LOST] > 0)
 
 

@@ -10,14 +10,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from fairseq_gradinit.files import FileError
 from recipes.engine.cells.cell import Cell, cells_of, status
-from recipes.engine.cells.errors import GridError
+from recipes.engine.cells.errors import CellFailed, GridError
 from recipes.engine.cells.grid import Grid, claim, load
+from recipes.engine.steps.score import score
 
 from .injector import (
     CLEAR_ERROR,
@@ -112,33 +112,64 @@ class Engine:
         return SURVIVED if ended.said == self.right else _lost("kill", ended)
 
 
-def faults(engine: Engine, rng: random.Random) -> Iterator[tuple[str, str]]:
-    """For ever: a fault's kind, and its outcome."""
-    place = engine.folder / "broken"
-    while True:
-        kind = rng.choice(("corrupt", "truncate", "swap", "permission", "fill", "clock"))
-        with copy_of(engine.done, place):
-            if kind == "fill":  # a cell's records are written anew, whole or not at all
-                number = rng.randrange(1, 8)
-                ended = in_a_child(partial(_written_again, engine, place, number), REFUSALS)
-            else:
-                if kind == "clock":
-                    seconds = rng.choice((-1, 1)) * rng.uniform(1, 60 * YEAR)
-                    for file in place.rglob("*.json"):
-                        os.utime(file, (max(0, time.time() + seconds),) * 2)
-                    ended = in_a_child(partial(_read_then, engine, place, seconds), REFUSALS)
-                else:
-                    cell = rng.choice(engine.cells(place))
-                    files = [
-                        *(cell.folder / name for name in READ if (cell.folder / name).exists()),
-                        place / "grid.json",
-                    ]
-                    damage(rng.choice(files), kind, rng)
-                    ended = in_a_child(lambda: engine.read(place), REFUSALS)
-            if ended.code == 0:
-                yield kind, SURVIVED if ended.said == engine.right else _lost(kind, ended)
-            else:
-                yield kind, CLEAR_ERROR if one_line(ended) else _lost(kind, ended)
+KINDS = ("corrupt", "truncate", "swap", "permission", "fill", "clock", "kill")
+KILL = 0.08  # of the faults, since a killed engine and its restart take seconds
+
+
+def fault(engine: Engine, rng: random.Random) -> tuple[str, str, str]:
+    """One fault: its kind, what it hit, and the outcome."""
+    if rng.random() < KILL:
+        return "kill", "the engine and its cells", engine.killed_and_continued(rng)
+    kind, place = rng.choice(KINDS[:-1]), engine.folder / "broken"
+    with copy_of(engine.done, place):
+        if kind == "fill":  # a cell's records are written anew, whole or not at all
+            target, number = "score.json", rng.randrange(1, 8)
+            ended = in_a_child(partial(_written_again, engine, place, number), REFUSALS)
+        elif kind == "clock":
+            target, seconds = "all files", rng.choice((-1, 1)) * rng.uniform(1, 60 * YEAR)
+            for file in place.rglob("*.json"):
+                os.utime(file, (max(0, time.time() + seconds),) * 2)
+            ended = in_a_child(partial(_read_then, engine, place, seconds), REFUSALS)
+        elif rng.random() < 0.2:
+            return kind, "train.log", _scored_again(engine, place, kind, rng)
+        else:
+            cell = rng.choice(engine.cells(place))
+            files = [
+                *(cell.folder / name for name in READ if (cell.folder / name).exists()),
+                place / "grid.json",
+            ]
+            chosen = rng.choice(files)
+            target = chosen.name
+            damage(chosen, kind, rng)
+            ended = in_a_child(lambda: engine.read(place), REFUSALS)
+    if ended.code == 0:
+        return kind, target, SURVIVED if ended.said == engine.right else _lost(kind, ended)
+    return kind, target, CLEAR_ERROR if one_line(ended) else _lost(kind, ended)
+
+
+def _scored_again(engine: Engine, place: Path, kind: str, rng: random.Random) -> str:
+    """A cell whose log was damaged before it was scored keeps its status, or fails in one line.
+
+    What the log says of points in between is drawn, and no result.
+    """
+    cell = rng.choice(engine.cells(place))
+    grid = load(place)
+    before = cell.read_score()
+    assert before is not None
+    cell.score.unlink()
+    damage(cell.train_log, kind, rng)
+
+    def again() -> str:
+        score(grid, cell, before.plateau)
+        now = cell.read_score()
+        assert now is not None
+        return repr((now.status, now.bleu, now.chrf))
+
+    ended = in_a_child(again, (*REFUSALS, CellFailed, OSError))
+    if ended.code == 0:
+        right = repr((before.status, before.bleu, before.chrf))
+        return SURVIVED if ended.said == right else _lost(f"{kind} train.log", ended)
+    return CLEAR_ERROR if one_line(ended) else _lost(f"{kind} train.log", ended)
 
 
 def _read_then(engine: Engine, place: Path, seconds: float) -> str:

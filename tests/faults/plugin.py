@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from corpus import binarise, write_corpus
 from fairseq_runs import build
+from torch import nn
 
 from fairseq_gradinit import before_training, progress
 from fairseq_gradinit.files import FileError
@@ -59,9 +60,8 @@ class Plugin:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         write_corpus(folder / "text", {"train": 24, "valid": 8})
-        self._task, self._criterion, trainer = build(
-            binarise(folder / "text"), folder / "built", *FLAGS
-        )
+        self.data = binarise(folder / "text")
+        self._task, self._criterion, trainer = build(self.data, folder / "built", *FLAGS)
         self._model = trainer.model
         dataset = self._task.datasets["train"]
         self._index_lists = [list(range(at, at + 8)) for at in (0, 8, 16)]
@@ -88,7 +88,12 @@ class Plugin:
         )
         return self.digest(save_dir)
 
-    def digest(self, save_dir: Path) -> str:
+    def train_on(self, data: Path, save_dir: Path) -> str:
+        """The whole of it on another data folder, up to the first update; as `start`."""
+        _, _, trainer = build(data, save_dir, "--gradinit", *FLAGS)
+        return self.digest(save_dir, trainer.model)
+
+    def digest(self, save_dir: Path, model: nn.Module | None = None) -> str:
         """Of the weights in force, and of what is kept besides seconds."""
         record = read_scales(save_dir / "gradinit" / "scales.json")
         prediction = record.prediction and [
@@ -96,7 +101,7 @@ class Plugin:
         ]
         kept = [(b.name, b.scale, b.norm_after) for b in record.blocks], prediction
         digest = hashlib.sha256(repr(kept).encode())
-        for parameter in self._model.parameters():
+        for parameter in (model or self._model).parameters():
             digest.update(parameter.detach().numpy().tobytes())
         return digest.hexdigest()
 
@@ -115,32 +120,56 @@ class Plugin:
         assert (save_dir / "gradinit" / "progress.json").exists()
 
 
-def faults(plugin: Plugin, rng: random.Random) -> Iterator[tuple[str, str]]:
-    """For ever: a fault's kind, and its outcome."""
+def fault(plugin: Plugin, rng: random.Random) -> tuple[str, str, str]:
+    """One fault: its kind, what it hit, and the outcome."""
     place = plugin.folder / "broken"
-    while True:
-        kind = rng.choice(("kill", "kill", "fill", *DAMAGES, "clock"))
-        from_where = rng.choice((plugin.half, plugin.finished))
-        if kind in ("kill", "fill"):
-            act, number = (kill if kind == "kill" else fill), rng.randrange(1, 60)
-            with copy_of(plugin.half if rng.random() < 0.5 else plugin.folder / "built", place):
-                first = plugin.start(place, partial(at_file_call, number, act))
-                yield kind, _judged(plugin, place, kind, first)
-        elif kind == "clock":
-            seconds = rng.choice((-1, 1)) * rng.uniform(1, 60 * YEAR)
-            with copy_of(from_where, place):
-                first = plugin.start(place, partial(jump, seconds))
-                yield kind, SURVIVED if first.said == plugin.right else _lost(kind, first)
-        elif rng.random() < 0.2:
-            yield kind, _applied(plugin, place, kind, rng)
-        elif rng.random() < 0.2 and kind != "permission":
-            yield kind, _watched(plugin, place, kind, rng)
-        else:
-            with copy_of(from_where, place):
-                chosen = rng.choice([f for f in FILES if (place / "gradinit" / f).exists()])
-                damage(place / "gradinit" / chosen, kind, rng)
-                first = plugin.start(place)
-                yield kind, _judged(plugin, place, f"{kind} {chosen}", first, again=False)
+    kind = rng.choice(("kill", "kill", "fill", *DAMAGES, "clock"))
+    if kind in ("kill", "fill"):
+        act, number = (kill if kind == "kill" else fill), rng.randrange(1, 60)
+        with copy_of(plugin.half if rng.random() < 0.5 else plugin.folder / "built", place):
+            first = plugin.start(place, partial(at_file_call, number, act))
+            return kind, "a run", _judged(plugin, place, kind, first)
+    from_where, which = rng.choice((plugin.half, plugin.finished)), rng.random()
+    if kind == "clock":
+        seconds = rng.choice((-1, 1)) * rng.uniform(1, 60 * YEAR)
+        with copy_of(from_where, place):
+            first = plugin.start(place, partial(jump, seconds))
+            same = first.said == plugin.right
+            return kind, "a run", SURVIVED if same else _lost(kind, first)
+    if which < 0.2:
+        return kind, "--gradinit-scales", _applied(plugin, place, kind, rng)
+    if which < 0.3 and kind != "permission":
+        return kind, "watch.jsonl", _watched(plugin, place, kind, rng)
+    if which < 0.6:
+        return kind, "train split", _other_data(plugin, place, from_where, kind, rng)
+    with copy_of(from_where, place):
+        chosen = rng.choice([f for f in FILES if (place / "gradinit" / f).exists()])
+        damage(place / "gradinit" / chosen, kind, rng)
+        first = plugin.start(place)
+        return kind, chosen, _judged(plugin, place, f"{kind} {chosen}", first, again=False)
+
+
+def _other_data(
+    plugin: Plugin, place: Path, from_where: Path, kind: str, rng: random.Random
+) -> str:
+    """A damaged train split is refused, or is data like any other, from which nothing that was
+    learned on the right ones is used: as without a save dir."""
+    data = plugin.folder / "data"
+    shutil.rmtree(data, ignore_errors=True)
+    shutil.copytree(plugin.data, data)
+    names = ["train.de-en.de.bin", "train.de-en.de.idx", "train.de-en.en.bin"]
+    chosen = data / rng.choice([*names, "train.de-en.en.idx", "dict.en.txt"])
+    was = "" if kind == "permission" else chosen.read_bytes()
+    damage(chosen, kind, rng)
+    name = f"{kind} {chosen.name}"
+    with copy_of(from_where, place), copy_of(plugin.folder / "built", plugin.folder / "new"):
+        ended = in_a_child(lambda: plugin.train_on(data, place), (SystemExit,))
+        fresh = in_a_child(lambda: plugin.train_on(data, plugin.folder / "new"), (SystemExit,))
+    if ended.code == 1:
+        return CLEAR_ERROR if one_line(ended) else _lost(name, ended)
+    changed = kind == "permission" or chosen.read_bytes() != was
+    same = ended.code == 0 and ended.said == fresh.said
+    return SURVIVED if same and (changed or ended.said == plugin.right) else _lost(name, ended)
 
 
 def _judged(plugin: Plugin, place: Path, name: str, first: Ended, again: bool = True) -> str:

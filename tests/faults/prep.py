@@ -6,7 +6,6 @@ import contextlib
 import io
 import random
 import shutil
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -65,44 +64,44 @@ class Prep:
             raise Refused(errors[0])
 
 
-def faults(prep: Prep, rng: random.Random) -> Iterator[tuple[str, str]]:
-    """For ever: a fault's kind, and its outcome."""
-    place = prep.folder / "broken"
-    while True:
-        kind = rng.choice(("kill", "fill", "corrupt", "truncate", "swap", "permission", "clock"))
-        if kind in ("kill", "fill"):
-            shutil.rmtree(place, ignore_errors=True)
-            act, number = (kill if kind == "kill" else fill), rng.randrange(1, 80)
-            first = prep.start(place, partial(at_file_call, number, act))
-            if (first.code == 1 and not one_line(first)) or first.code not in (0, 1, -9):
-                yield kind, _lost(kind, first)
-                continue
-            second = prep.start(place)
-            whole = second.code == 0 and tree(place) == prep.right
-            outcome = CLEAR_ERROR if first.code == 1 else SURVIVED
-            yield kind, outcome if whole else _lost(f"{kind}, restarted", second)
-            continue
-        with copy_of(prep.done, place):
-            before = prep.right
-            if kind == "clock":
-                seconds = rng.choice((-1, 1)) * rng.uniform(1, 60 * YEAR)
-                ended = prep.start(place, partial(jump, seconds))
-            else:
-                files = sorted(file for file in place.rglob("*") if file.is_file())
-                record = [place / "provenance.json"] * len(files)
-                damage(rng.choice([*files, *record]), kind, rng)
-                before = tree(place)
-                ended = prep.start(place)
-            if ended.code == 0:
-                yield (
-                    kind,
-                    SURVIVED
-                    if undamaged(tree(place), prep.right)
-                    else _lost(f"{kind}: wrong text", ended),
-                )
-            else:
-                left = one_line(ended) and tree(place) == before
-                yield kind, CLEAR_ERROR if left else _lost(kind, ended)
+KINDS = ("kill", "fill", "corrupt", "truncate", "swap", "permission", "clock")
+
+
+def fault(prep: Prep, rng: random.Random) -> tuple[str, str, str]:
+    """One fault: its kind, what it hit, and the outcome."""
+    kind, place = rng.choice(KINDS), prep.folder / "broken"
+    if kind in ("kill", "fill"):
+        shutil.rmtree(place, ignore_errors=True)
+        act, number = (kill if kind == "kill" else fill), rng.randrange(1, 80)
+        return kind, "a run", _restarted(prep, place, kind, partial(at_file_call, number, act))
+    with copy_of(prep.done, place):
+        before, target = prep.right, "a run"
+        if kind == "clock":
+            seconds = rng.choice((-1, 1)) * rng.uniform(1, 60 * YEAR)
+            ended = prep.start(place, partial(jump, seconds))
+        else:
+            files = sorted(file for file in place.rglob("*") if file.is_file())
+            chosen = rng.choice([*files, *[place / "provenance.json"] * len(files)])
+            target = chosen.name if chosen.suffix == ".json" else "texts"
+            damage(chosen, kind, rng)
+            before = tree(place)
+            ended = prep.start(place)
+        if ended.code == 0:
+            whole = undamaged(tree(place), prep.right)
+            return kind, target, SURVIVED if whole else _lost(f"{kind}: wrong text", ended)
+        left = one_line(ended) and tree(place) == before
+        return kind, target, CLEAR_ERROR if left else _lost(kind, ended)
+
+
+def _restarted(prep: Prep, place: Path, kind: str, act: Any) -> str:
+    """The first run is killed or refuses in one line; the one after it gives the right text."""
+    first = prep.start(place, act)
+    if (first.code == 1 and not one_line(first)) or first.code not in (0, 1, -9):
+        return _lost(kind, first)
+    second = prep.start(place)
+    if second.code != 0 or tree(place) != prep.right:
+        return _lost(f"{kind}, restarted", second)
+    return CLEAR_ERROR if first.code == 1 else SURVIVED
 
 
 def undamaged(found: dict[str, bytes], right: dict[str, bytes]) -> bool:

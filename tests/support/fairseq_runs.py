@@ -67,17 +67,20 @@ def train(data: Path, save_dir: Path, *flags: str) -> None:
 
 def run(arguments: list[str], hydra: list[str] | None = None) -> None:
     """fairseq-train of a complete command line in this process."""
-    args = options.parse_args_and_arch(options.get_training_parser(), arguments)
-    config = convert_namespace_to_omegaconf(args)
+    config = configuration(arguments)
     config.merge_with_dotlist(hydra or [])
     call_main(config, fairseq_train.main)
 
 
+def configuration(arguments: list[str]) -> Any:
+    """What fairseq-train makes of a complete command line."""
+    args = options.parse_args_and_arch(options.get_training_parser(), arguments)
+    return convert_namespace_to_omegaconf(args)
+
+
 def build(data: Path, save_dir: Path, *flags: str) -> tuple[Any, Any, Trainer]:
     """Task, criterion and Trainer of a complete command line, with the train iterator made."""
-    arguments = train_arguments(data, save_dir, *flags)
-    args = options.parse_args_and_arch(options.get_training_parser(), arguments)
-    config = convert_namespace_to_omegaconf(args)
+    config = configuration(train_arguments(data, save_dir, *flags))
     torch.manual_seed(config.common.seed)
     task = tasks.setup_task(config.task)
     model, criterion = task.build_model(config.model), task.build_criterion(config.criterion)
