@@ -40,8 +40,9 @@ SHIMS = {
 import sys
 from fairseq_cli.train import cli_main
 short = [] if sys.argv.count("--max-update") > 1 else ["--max-update=51"]
-sys.argv += {SMALL!r} + short
-cli_main()""",
+if __name__ == "__main__":  # fairseq spawns processes that read this file
+    sys.argv += {SMALL!r} + short
+    cli_main()""",
     "fairseq-hydra-train": f"""
 import sys
 from fairseq_cli.hydra_train import cli_main
