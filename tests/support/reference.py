@@ -85,9 +85,9 @@ class Reference:
                 if self.gamma is None and not objective < before:  # the look-ahead climbs
                     step, objective = "lower_norm", norm
             by_alpha = dict(
-                zip(alpha, torch.autograd.grad(objective, alpha.values(), retain_graph=True))
+                zip(alpha, torch.autograd.grad(objective, [*alpha.values()], retain_graph=True))
             )
-            learned = torch.autograd.grad(objective, self.learned.values())
+            learned = torch.autograd.grad(objective, [*self.learned.values()])
         for x, gradient in zip(self.learned.values(), learned):
             x.grad = gradient
         self.adams[step].step()
@@ -100,7 +100,7 @@ class Reference:
 
     def gradient(self, theta: Weights, batch: Any, create_graph: bool) -> Weights:
         grads = torch.autograd.grad(
-            self.loss(theta, batch), theta.values(), create_graph=create_graph, retain_graph=True
+            self.loss(theta, batch), [*theta.values()], create_graph=create_graph, retain_graph=True
         )
         return dict(zip(theta, grads))
 
@@ -121,12 +121,16 @@ def gradient_step(eta: float, normalized: bool) -> Callable[[list[Weights], Weig
     return step
 
 
+def weighted_sum(weights: list[float], tensors: list[Tensor]) -> Tensor:
+    return torch.stack([w * t for w, t in zip(weights, tensors)]).sum(0)
+
+
 def momentum_steps(eta: float, momentum: float) -> Callable[[list[Weights], Weights], Weights]:
     """SGD with momentum: u_k = η·Σ_j μ^(k−j) g_j."""
 
     def step(gradients: list[Weights], theta: Weights) -> Weights:
         weights = [momentum ** (len(gradients) - 1 - j) for j in range(len(gradients))]
-        return {n: eta * sum(w * g[n] for w, g in zip(weights, gradients)) for n in theta}
+        return {n: eta * weighted_sum(weights, [g[n] for g in gradients]) for n in theta}
 
     return step
 
@@ -138,8 +142,8 @@ def adam_steps(
 
     def average(gradients: list[Tensor], beta: float) -> Tensor:
         k = len(gradients)
-        total = sum((1 - beta) * beta ** (k - 1 - j) * g for j, g in enumerate(gradients))
-        return total / (1 - beta**k)
+        weights = [(1 - beta) * beta ** (k - 1 - j) for j in range(k)]
+        return weighted_sum(weights, gradients) / (1 - beta**k)
 
     def step(gradients: list[Weights], theta: Weights) -> Weights:
         update = {}
