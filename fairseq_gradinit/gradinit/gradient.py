@@ -173,7 +173,7 @@ def central_difference(
 ) -> Gradient:
     """∂‖g‖_p/∂θ = H·v with v = ∂‖g‖_p/∂g, as (∇L(θ+εv) − ∇L(θ−εv)) / 2ε.
 
-    Leaves θ off by rounding: the caller writes it afresh. Zeros where g is 0 everywhere, as the
+    Leaves θ at θ − εv: the caller writes it afresh. Zeros where g is 0 everywhere, as the
     exact derivative has it.
     """
     if not any(g is not None and bool(g.any()) for g in gradient):

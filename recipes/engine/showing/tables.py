@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import pandas as pd
+import rich.markup
 import rich.table
 
 from ..cells.grid import Grid
