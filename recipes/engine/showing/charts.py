@@ -180,8 +180,9 @@ def save(figure: Figure, corpus: str, folder: Path) -> None:
         FileError: a file cannot be written.
     """
     across = min(figure.columns, len(figure.panels))
+    heading = " – ".join(part for part in (figure.title, corpus) if part)
     title = alt.Title(
-        " – ".join(part for part in (figure.title, corpus) if part),
+        textwrap.wrap(heading, 42 * across),
         subtitle=textwrap.wrap(figure.caption, 62 * across),
         subtitleColor="#5c5f66",
         offset=14,
