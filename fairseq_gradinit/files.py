@@ -18,6 +18,7 @@ import stat
 import time
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -127,11 +128,11 @@ def finite(value: Any) -> Any:
     return [finite(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
-    """The content of a regular file of at most `largest` bytes.
+def open_regular(path: Path) -> BufferedReader:
+    """A regular file to read.
 
     Raises:
-        FileError: it is missing, no regular file (a pipe would never end), or larger.
+        FileError: it is missing, or no regular file: a pipe would never end.
     """
     try:
         # A pipe is opened without waiting for its writer, so that it can be refused.
@@ -141,7 +142,12 @@ def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise FileError(f"{path}: is not a regular file; give a file")
-    with open(descriptor, "rb") as file:
+    return open(descriptor, "rb")
+
+
+def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
+    """The content of a regular file of at most `largest` bytes. Raises: FileError."""
+    with open_regular(path) as file:
         content = file.read(largest + 1)
     if len(content) > largest:
         raise FileError(f"{path}: larger than {largest / 2**20:.0f} MiB; this is no file of ours")
@@ -248,9 +254,9 @@ def is_locked(path: Path) -> bool:
 
 
 def fingerprint(path: Path) -> str:
-    """The sha256 of a file's content, in hexadecimal. Raises: FileError."""
+    """The sha256 of a regular file's content, in hexadecimal. Raises: FileError."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror})") from error

@@ -2,6 +2,7 @@
 scale is learned; never a trace, never a training on something else."""
 
 import itertools
+import os
 import shutil
 import struct
 
@@ -51,6 +52,11 @@ def as_folder(file):
     file.mkdir()
 
 
+def as_pipe(file):
+    file.unlink()
+    os.mkfifo(file)
+
+
 def lines(count):
     return lambda file: file.write_text("".join(file.open().readlines()[:count]))
 
@@ -84,6 +90,8 @@ DAMAGES = {
     "dict-no-counts": ("dict.{}.txt", lambda f: f.write_text("hello\n"), "no dictionary of fairs"),
     "dict-bytes": ("dict.{}.txt", lambda f: f.write_bytes(b"\xff\xfe a 1"), "no dictionary of fa"),
     "dict-missing": ("dict.{}.txt", lambda f: f.unlink(), "cannot be read (No such file"),
+    "bin-pipe": ("train.de-en.{}.bin", as_pipe, ".bin: is not a regular file"),
+    "dict-pipe": ("dict.{}.txt", as_pipe, "is not a regular file"),
     "dict-folder": ("dict.{}.txt", as_folder, "is not a regular file"),
 }
 
