@@ -66,6 +66,14 @@ def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
             temporary.unlink()
 
 
+def remove(path: Path) -> None:
+    """Removes a file, if there is one. Raises: FileError: a folder is in its place, or the like."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be removed ({error.strerror}); remove it") from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes `text` as UTF-8, whole or not at all. Raises: FileError."""
     with replacing(path) as file:

@@ -107,6 +107,13 @@ def test_file_where_the_folder_should_be(grammar, tmp_path):
         train(grammar, tmp_path, *GRADINIT)
 
 
+@pytest.mark.parametrize("name", ["scales.json", "progress.json", "iterations.jsonl"])
+def test_folder_where_a_file_should_be(grammar, tmp_path, name):
+    (tmp_path / "gradinit" / name).mkdir(parents=True)
+    with pytest.raises(SystemExit, match=rf"{name}: cannot be (removed|written) \(Is a directory"):
+        train(grammar, tmp_path, *GRADINIT)
+
+
 def test_scales_of_another_model(grammar, tmp_path):
     train(grammar, tmp_path / "two", *GRADINIT)
     flag = f"--gradinit-scales={tmp_path / 'two' / 'gradinit' / 'scales.json'}"

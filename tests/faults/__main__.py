@@ -26,8 +26,8 @@ from .kept import Bar, Kept, conditions
 
 # Of each part how it is made, what breaks it, and its share of the faults.
 PARTS: dict[str, tuple[Any, Any, float]] = {
-    "plugin": (plugin.Plugin, plugin.fault, 0.3),
-    "engine": (engine.Engine, engine.fault, 0.3),
+    "plugin": (plugin.Plugin, plugin.fault, 0.2),
+    "engine": (engine.Engine, engine.fault, 0.4),
     "data_prep": (prep.Prep, prep.fault, 0.4),
 }
 
