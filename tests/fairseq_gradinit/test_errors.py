@@ -52,10 +52,6 @@ BAD_FLAGS = {
     ),
     "negative-max-tokens": (["--gradinit-max-tokens=-1"], "--gradinit-max-tokens: found -1"),
     "max-tokens": (["--gradinit-max-tokens=4"], "smaller than the longest sentence"),
-    "run-max-tokens": (
-        ["--max-tokens=4", "--disable-validation"],
-        "--max-tokens 4: smaller than the longest sentence",
-    ),
     "max-tokens-valid": (["--max-tokens-valid=4"], "--valid-subset valid: sentence at index"),
     "scales-absent": (["--gradinit-scales=/nowhere/scales.json"], "/scales.json: cannot be read"),
     "tpu": (["--tpu"], "--tpu"),
