@@ -52,7 +52,7 @@ BAD_FLAGS = {
     ),
     "negative-max-tokens": (["--gradinit-max-tokens=-1"], "--gradinit-max-tokens: found -1"),
     "max-tokens": (["--gradinit-max-tokens=4"], "smaller than the longest sentence"),
-    "max-tokens-valid": (["--max-tokens-valid=4"], "--valid-subset valid: sentence at index"),
+    "max-tokens-valid": (["--max-tokens-valid=4"], "or give a larger --max-tokens-valid"),
     "scales-absent": (["--gradinit-scales=/nowhere/scales.json"], "/scales.json: cannot be read"),
     "tpu": (["--tpu"], "--tpu"),
     "fsdp": (
