@@ -42,7 +42,8 @@ def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """A file to write that takes the name `path` when the block ends without an error.
 
     Written under a temporary name beside it, flushed to the disk, then renamed, so that a kill or
-    a full disk leaves the old file or none. Folders on the way are made. mode: `w` or `wb`.
+    a full disk leaves the old file or none. Folders on the way are made. What a killed process left
+    of such a file goes. mode: `w` or `wb`.
 
     Raises:
         FileError: it cannot be written.
@@ -52,7 +53,10 @@ def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     newline = None if "b" in mode else "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_left(path)
         with open(temporary, mode, encoding=encoding, newline=newline) as file:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -64,6 +68,16 @@ def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def remove_left(path: Path) -> None:
+    """Removes temporary files of `path` that no living process holds locked."""
+    for name in os.listdir(path.parent):
+        if re.fullmatch(rf"\.{re.escape(path.name)}\.\d+\.tmp", name):
+            left = path.with_name(name)
+            with contextlib.suppress(OSError), open(left, "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                left.unlink()
 
 
 def remove(path: Path) -> None:
