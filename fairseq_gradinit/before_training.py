@@ -16,7 +16,7 @@ from fairseq.data import FairseqDataset
 from torch import nn
 
 from . import batches, log, records
-from .files import FileError, finite, versions
+from .files import FileError, finite, remove, versions
 from .frequencies import NoUnigramStart, give_word_frequencies
 from .gradinit import Blocks, GradInitError, LearnedScales, Search, Settings
 from .gradinit.borrowed import borrowed
@@ -107,7 +107,7 @@ def give_scales(
         record = records.record_of(learned, unigram, about)
         records.write_scales(path, record)
         log.tell_scales(learned, settings, path)
-    path.with_name(PROGRESS).unlink(missing_ok=True)
+    remove(path.with_name(PROGRESS))
     if settings.trial > 0 and record.prediction is None:
         held_out = some_samples(dataset, index_lists)
         # Of its own: the same batches whether or not a kill came between search and trial.
@@ -242,7 +242,7 @@ def _learn(
     samples = supply.overlapping_halves(drawn) if paper else supply.whole_batches(drawn)
     search = Search(model, loss_fn, samples, settings, None if paper else optimizer, state)
     with records.IterationLog(path.with_name("iterations.jsonl"), done) as iterations:
-        path.unlink(missing_ok=True)  # of another config
+        remove(path)  # of another config
         with search, Progress(progress, search, about) as kept:
             for record in log.shown(search, run):
                 iterations.write(record)

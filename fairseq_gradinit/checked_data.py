@@ -26,6 +26,9 @@ class CheckedData:
     @classmethod
     def setup_task(cls, cfg: Any, **kwargs: Any) -> Any:
         """As the task's own; a dictionary that cannot be read is one line. Raises: SystemExit."""
+        if wanted(cfg):
+            with one_line_errors():  # fairseq would wait for ever for a pipe's end
+                _refuse_pipes(Path(utils.split_paths(str(cfg.data))[0]))
         try:
             return super().setup_task(cfg, **kwargs)  # type: ignore[misc]
         except Exception:  # fairseq has several kinds
@@ -130,6 +133,12 @@ def _pieces(task: Any, split: str, epoch: int) -> Iterator[list[Side]]:
         if not any(side.begun for side in sides):
             return
         yield sides
+
+
+def _refuse_pipes(folder: Path) -> None:
+    for file in folder.glob("dict.*"):
+        if file.exists() and not file.is_file():
+            raise GradInitError(f"{file}: is not a regular file; give the data folder's own")
 
 
 def _check_dictionaries(flags: Any) -> None:

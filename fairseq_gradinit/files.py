@@ -18,6 +18,7 @@ import stat
 import time
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -41,7 +42,8 @@ def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """A file to write that takes the name `path` when the block ends without an error.
 
     Written under a temporary name beside it, flushed to the disk, then renamed, so that a kill or
-    a full disk leaves the old file or none. Folders on the way are made. mode: `w` or `wb`.
+    a full disk leaves the old file or none. Folders on the way are made. What a killed process left
+    of such a file goes. mode: `w` or `wb`.
 
     Raises:
         FileError: it cannot be written.
@@ -51,7 +53,10 @@ def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     newline = None if "b" in mode else "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_left(path)
         with open(temporary, mode, encoding=encoding, newline=newline) as file:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -63,6 +68,24 @@ def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def remove_left(path: Path) -> None:
+    """Removes temporary files of `path` that no living process holds locked."""
+    for name in os.listdir(path.parent):
+        if re.fullmatch(rf"\.{re.escape(path.name)}\.\d+\.tmp", name):
+            left = path.with_name(name)
+            with contextlib.suppress(OSError), open(left, "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                left.unlink()
+
+
+def remove(path: Path) -> None:
+    """Removes a file, if there is one. Raises: FileError: a folder is in its place, or the like."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be removed ({error.strerror}); remove it") from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -127,11 +150,11 @@ def finite(value: Any) -> Any:
     return [finite(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
-    """The content of a regular file of at most `largest` bytes.
+def open_regular(path: Path) -> BufferedReader:
+    """A regular file to read.
 
     Raises:
-        FileError: it is missing, no regular file (a pipe would never end), or larger.
+        FileError: it is missing, or no regular file: a pipe would never end.
     """
     try:
         # A pipe is opened without waiting for its writer, so that it can be refused.
@@ -141,7 +164,12 @@ def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise FileError(f"{path}: is not a regular file; give a file")
-    with open(descriptor, "rb") as file:
+    return open(descriptor, "rb")
+
+
+def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
+    """The content of a regular file of at most `largest` bytes. Raises: FileError."""
+    with open_regular(path) as file:
         content = file.read(largest + 1)
     if len(content) > largest:
         raise FileError(f"{path}: larger than {largest / 2**20:.0f} MiB; this is no file of ours")
@@ -248,9 +276,9 @@ def is_locked(path: Path) -> bool:
 
 
 def fingerprint(path: Path) -> str:
-    """The sha256 of a file's content, in hexadecimal. Raises: FileError."""
+    """The sha256 of a regular file's content, in hexadecimal. Raises: FileError."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror})") from error

@@ -180,10 +180,9 @@ class GradInitHook:
         try:
             index_lists = cut_batches(make, dataset, *args, **kwargs)
         except AssertionError as error:
-            flag = "--max-tokens" if max_tokens is None else "--gradinit-max-tokens"
             raise GradInitError(
-                f"{flag} {kwargs.get('max_tokens')}: smaller than the longest sentence ({error}); "
-                "give at least that many, or for GradInit alone leave out --gradinit-max-tokens"
+                f"--gradinit-max-tokens {max_tokens}: smaller than the longest sentence ({error}); "
+                "give at least that many, or leave the flag out to use the run's --max-tokens"
             ) from error
         if not index_lists:
             # fairseq cuts no batch where all sentences are fewer than the multiple.

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fairseq_gradinit.files import locked, versions
+from fairseq_gradinit.files import locked, remove_left, versions
 
 from . import record
 from .packed import PrepError, sha256_of
@@ -86,6 +86,7 @@ def only_run_in(run: Run, outputs: Sequence[str]) -> Iterator[None]:
     with made_folder(run.out), locked(run.out, PATIENCE) as lock:
         if lock is None:
             raise PrepError(f"--out {run.out}: another run is writing there; wait for it")
+        remove_left(run.out / record.NAME)
         known = record.read(run.out).known()
         for name in outputs:
             if (run.out / name).exists() and name not in known:

@@ -2,16 +2,23 @@
 scale is learned; never a trace, never a training on something else."""
 
 import itertools
+import os
 import shutil
 import struct
 
 import pytest
 from corpus import binarise, binarise_target, write_corpus
 from fairseq import options
+from fairseq.data import Dictionary
+from fairseq.data.huffman import HuffmanMMapIndex
+from fairseq.data.indexed_dataset import IndexedDataset, MMapIndexedDataset
 from fairseq_cli import preprocess
 from fairseq_runs import run, train, train_arguments
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from fairseq_gradinit.data_files import HEADER
+from fairseq_gradinit.data_files import HEADER, Side, check_sides
+from fairseq_gradinit.gradinit import GradInitError
 
 GRADINIT = [
     *("--gradinit", "--gradinit-iters=1", "--gradinit-lookahead=1", "--gradinit-trial=1"),
@@ -27,6 +34,11 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bad")
     write_corpus(folder, {"train": SENTENCES, "valid": 8})
     return binarise(folder)
+
+
+@pytest.fixture(scope="module")
+def data_folder(data, tmp_path_factory):
+    return shutil.copytree(data, tmp_path_factory.mktemp("changed") / "data")
 
 
 def first(share):
@@ -49,6 +61,11 @@ def of_valid(file):
 def as_folder(file):
     file.unlink()
     file.mkdir()
+
+
+def as_pipe(file):
+    file.unlink()
+    os.mkfifo(file)
 
 
 def lines(count):
@@ -84,6 +101,8 @@ DAMAGES = {
     "dict-no-counts": ("dict.{}.txt", lambda f: f.write_text("hello\n"), "no dictionary of fairs"),
     "dict-bytes": ("dict.{}.txt", lambda f: f.write_bytes(b"\xff\xfe a 1"), "no dictionary of fa"),
     "dict-missing": ("dict.{}.txt", lambda f: f.unlink(), "cannot be read (No such file"),
+    "bin-pipe": ("train.de-en.{}.bin", as_pipe, ".bin: is not a regular file"),
+    "dict-pipe": ("dict.{}.txt", as_pipe, "is not a regular file"),
     "dict-folder": ("dict.{}.txt", as_folder, "is not a regular file"),
 }
 
@@ -215,3 +234,41 @@ def test_a_language_model(tmp_path):
         arguments += ["--optimizer=adam", "--lr=1e-3", "--cpu", "--max-update=1", "--gradinit"]
         with pytest.raises(SystemExit, match=says):
             run([*arguments, f"--save-dir={tmp_path / 'run'}"])
+
+
+@pytest.mark.parametrize("magic", [IndexedDataset._HDR_MAGIC, HuffmanMMapIndex._HDR_MAGIC])
+def test_other_formats_are_left_to_fairseq(tmp_path, magic):
+    side = Side(tmp_path / "train.de-en.de", Dictionary(), "dict.de.txt")
+    check_sides([side])  # nothing there
+    for file in side.files:
+        file.write_bytes(magic + bytes(99))
+    check_sides([side])
+    side.files[0].write_bytes(b"x" + magic + bytes(99))
+    with pytest.raises(GradInitError, match="not an index of fairseq's"):
+        check_sides([side])
+
+
+@example(at=17, flip=8 ^ 3)
+@given(at=st.integers(0, HEADER.size + 12 * SENTENCES - 1), flip=st.integers(1, 255))
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_no_change_of_an_index_is_read_as_another_text(data_folder, at, flip):
+    """Whatever byte of an .idx is another, it is refused, or (a signed type of the same width)
+    fairseq reads the sentences that were written."""
+    words = Dictionary.load(str(data_folder / "dict.de.txt"))
+    side = Side(data_folder / "train.de-en.de", words, "")
+    index, before = side.files[0], data_folder / "before"
+    if not before.exists():
+        shutil.copy(index, before)
+        for file in side.files:
+            shutil.copy(file, data_folder / f"right.{file.name[-3:]}")
+    content = bytearray(before.read_bytes())
+    content[at] ^= flip
+    index.write_bytes(content)
+    try:
+        check_sides([side])
+    except GradInitError as error:
+        assert str(error).isprintable()
+        return
+    found, wanted = (MMapIndexedDataset(str(data_folder / n)) for n in (side.prefix.name, "right"))
+    assert len(found) == len(wanted)
+    assert all(found[i].equal(wanted[i]) for i in range(len(wanted)))

@@ -52,11 +52,7 @@ BAD_FLAGS = {
     ),
     "negative-max-tokens": (["--gradinit-max-tokens=-1"], "--gradinit-max-tokens: found -1"),
     "max-tokens": (["--gradinit-max-tokens=4"], "smaller than the longest sentence"),
-    "run-max-tokens": (
-        ["--max-tokens=4", "--disable-validation"],
-        "--max-tokens 4: smaller than the longest sentence",
-    ),
-    "max-tokens-valid": (["--max-tokens-valid=4"], "--valid-subset valid: sentence at index"),
+    "max-tokens-valid": (["--max-tokens-valid=4"], "or give a larger --max-tokens-valid"),
     "scales-absent": (["--gradinit-scales=/nowhere/scales.json"], "/scales.json: cannot be read"),
     "tpu": (["--tpu"], "--tpu"),
     "fsdp": (
@@ -104,6 +100,13 @@ def test_missing_train_split(grammar, tmp_path):
 def test_file_where_the_folder_should_be(grammar, tmp_path):
     (tmp_path / "gradinit").write_text("in the way")
     with pytest.raises(SystemExit, match=r"--save-dir: .*cannot be written"):
+        train(grammar, tmp_path, *GRADINIT)
+
+
+@pytest.mark.parametrize("name", ["scales.json", "progress.json", "iterations.jsonl"])
+def test_folder_where_a_file_should_be(grammar, tmp_path, name):
+    (tmp_path / "gradinit" / name).mkdir(parents=True)
+    with pytest.raises(SystemExit, match=rf"{name}: cannot be (removed|written) \(Is a directory"):
         train(grammar, tmp_path, *GRADINIT)
 
 

@@ -163,3 +163,23 @@ def test_a_file_without_a_seal_is_taken_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "by_hand.json"
     path.write_text('{"a": 1}')
     assert files.read_json(path, dict) == {"a": 1}
+
+
+def test_what_a_kill_left_of_a_file_goes_and_what_another_writes_stays(tmp_path: Path) -> None:
+    path, words = (
+        tmp_path / "a.json",
+        "import os, sys; from fairseq_gradinit.files import replacing; ",
+    )
+    words += "context = replacing(__import__('pathlib').Path(sys.argv[1])); context.__enter__(); "
+    killed = [sys.executable, "-c", words + "os.kill(os.getpid(), 9)", str(path)]
+    assert subprocess.run(killed, check=False).returncode == -9
+    (left,) = tmp_path.iterdir()
+    waiting = [sys.executable, "-c", words + "print(flush=True); sys.stdin.read()", str(path)]
+    with subprocess.Popen(waiting, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline()
+        assert not left.exists()  # the other's writing removed it
+        files.write_text(path, "mine")
+        assert {file.name for file in tmp_path.iterdir()} == {"a.json", f".a.json.{other.pid}.tmp"}
+        other.kill()
+    files.write_text(path, "again")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]

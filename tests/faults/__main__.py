@@ -20,17 +20,16 @@ from typing import Any
 from fairseq_gradinit.files import write_json
 
 from . import engine, plugin, prep
-from .injector import CLEAR_ERROR, LOST, SURVIVED
+from .counts import OUTCOMES, Piece, summary, table
+from .injector import LOST
 from .kept import Bar, Kept, conditions
 
 # Of each part how it is made, what breaks it, and its share of the faults.
 PARTS: dict[str, tuple[Any, Any, float]] = {
-    "plugin": (plugin.Plugin, plugin.fault, 0.3),
-    "engine": (engine.Engine, engine.fault, 0.3),
+    "plugin": (plugin.Plugin, plugin.fault, 0.2),
+    "engine": (engine.Engine, engine.fault, 0.4),
     "data_prep": (prep.Prep, prep.fault, 0.4),
 }
-OUTCOMES = (SURVIVED, CLEAR_ERROR, LOST)
-Piece = dict[str, Any]
 
 
 def inject(name: str, numbers: list[int], seed: int, folder: Path) -> Iterator[Piece]:
@@ -41,35 +40,6 @@ def inject(name: str, numbers: list[int], seed: int, folder: Path) -> Iterator[P
         kind, target, outcome = fault(part, random.Random(f"{seed} {name} {number}"))
         found = {"kind": kind, "target": target, "outcome": outcome}
         yield {"part": name, "number": number, **found}
-
-
-def summary(pieces: list[Piece]) -> list[Piece]:
-    """By part, kind and target: how many were injected, survived, clear_error, lost."""
-    rows: dict[tuple[str, str, str], Piece] = {}
-    for piece in sorted(pieces, key=lambda one: (list(PARTS).index(one["part"]), one["kind"])):
-        key = (piece["part"], piece["kind"], piece["target"])
-        new = {**dict(zip(("part", "kind", "target"), key)), "injected": 0}
-        row = rows.setdefault(key, {**new, **dict.fromkeys(OUTCOMES, 0)})
-        row["injected"] += 1
-        row[piece["outcome"]] += 1
-    return list(rows.values())
-
-
-def table(rows: list[Piece]) -> str:
-    """The counts by part and kind, as docs/errors.md has them."""
-    added: dict[tuple[str, str], list[int]] = {}
-    for row in rows:
-        counts = added.setdefault((row["part"], row["kind"]), [0, 0, 0, 0])
-        for at, name in enumerate(("injected", *OUTCOMES)):
-            counts[at] += row[name]
-    total = [sum(column) for column in zip(*added.values())]
-    lines = [
-        "| part | fault | injected | survived | one-line error | lost |",
-        "|---|---|---:|---:|---:|---:|",
-    ]
-    named = [*((*key, counts) for key, counts in added.items()), ("all", "", total)]
-    lines += [f"| {part} | {kind} | {' | '.join(map(str, c))} |" for part, kind, c in named]
-    return "\n".join(lines)
 
 
 def main() -> int:

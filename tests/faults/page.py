@@ -9,7 +9,7 @@ from typing import Any
 
 from fairseq_gradinit.files import write_text
 
-from .__main__ import table
+from .counts import table
 
 ROOT = Path(__file__).parents[2]
 

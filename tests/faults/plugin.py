@@ -164,9 +164,9 @@ def _other_data(
     name = f"{kind} {chosen.name}"
     with copy_of(from_where, place), copy_of(plugin.folder / "built", plugin.folder / "new"):
         ended = in_a_child(lambda: plugin.train_on(data, place), (SystemExit,))
+        if ended.code == 1:
+            return CLEAR_ERROR if one_line(ended) else _lost(name, ended)
         fresh = in_a_child(lambda: plugin.train_on(data, plugin.folder / "new"), (SystemExit,))
-    if ended.code == 1:
-        return CLEAR_ERROR if one_line(ended) else _lost(name, ended)
     changed = kind == "permission" or chosen.read_bytes() != was
     same = ended.code == 0 and ended.said == fresh.said
     return SURVIVED if same and (changed or ended.said == plugin.right) else _lost(name, ended)

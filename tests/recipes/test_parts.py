@@ -12,11 +12,12 @@ import pytest
 import torch
 from fairseq.data import data_utils
 
-from fairseq_gradinit.files import FileError, write_json
+from fairseq_gradinit.files import FileError, fingerprint, write_json
 from recipes.engine.cells.cell import Cell, cells_of, status
 from recipes.engine.cells.errors import GridError
 from recipes.engine.cells.grid import Grid, claim, corpus_file
 from recipes.engine.cells.records import Corpus, Status
+from recipes.engine.cells.texts import read_lines
 from recipes.engine.running.cluster import Cluster, share
 from recipes.engine.running.engine import run_grid
 from recipes.engine.running.worker import Worker
@@ -229,3 +230,19 @@ def test_decoding_uses_the_user_dir_of_training_in_every_spelling(tmp_path, monk
     decode(grid, cell, 0, "1")
     assert commands[0][commands[0].index("--user-dir") + 1] == "my dir"
     assert cell.read_hypotheses() == ["A"]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "bytes", "absent"])
+def test_a_reference_that_is_no_text_is_one_line(tmp_path, kind):
+    path = tmp_path / "test.en"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "bytes":
+        path.write_bytes("Größe\n".encode("utf-16"))
+    with pytest.raises(FileError, match=r"test\.en: (is not a regular|not UTF-8|cannot be read)"):
+        read_lines(path)
+    if kind != "bytes":
+        with pytest.raises(FileError, match=r"test\.en: "):
+            fingerprint(path)
