@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fairseq_gradinit.files import write_text
+from fairseq_gradinit.files import FileError, write_text
 
 from ..cells.errors import GridError
 from . import details, findings, page, significance, tables
@@ -35,10 +35,8 @@ def report(folder: Path, to: Path | None, console: Console) -> int:
         raise GridError(f"{folder}: no cell has a result yet; run the grid first")
     try:
         compared = significance.compare(results)
-    except FileNotFoundError as error:  # a relative --data, and another folder than the grid's
-        raise GridError(
-            f"{error.filename}: not found; report from the folder that the grid ran in"
-        ) from error
+    except FileError as error:  # a relative --data, and another folder than the grid's
+        raise GridError(f"{error}; report from the folder that the grid ran in") from error
     said = findings.sentences(results, compared)
     target = to or folder / "report"
     write_text(target / "grid.tsv", tables.grid_tsv(results.grid, results.frame))
