@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from pathlib import Path
 
@@ -63,11 +64,7 @@ def test_ranks_have_what_one_has_with_as_many_batches_an_update(grammar, tmp_pat
 def test_what_the_first_refuses_all_refuse_in_one_line(grammar, tmp_path):
     flags = ["--gradinit", "--gradinit-preset=paper", "--batch-size=2", "--gradinit-iters=1"]
     ranks = start_ranks(2, train_arguments(grammar, tmp_path, *flags, "--max-update=1"))
-    try:
-        errors = [rank.communicate(timeout=200)[1] for rank in ranks]
-    finally:
-        for rank in ranks:
-            rank.kill()
+    errors = what_they_say(ranks)
     for rank, error in zip(ranks, errors):
         assert rank.returncode == 1 and "Traceback" not in error, error[-2000:]
         assert "no batch has the 3 sentences" in error.splitlines()[-1]
@@ -110,14 +107,19 @@ def test_what_one_fails_at_all_refuse_in_one_line(grammar, tmp_path):
             train_arguments(short, tmp_path / "run", *GRADINIT),
         ],
     )
-    try:
-        errors = [rank.communicate(timeout=200)[1] for rank in ranks]
-    finally:
-        for rank in ranks:
-            rank.kill()
+    errors = what_they_say(ranks)
     for rank, error in zip(ranks, errors):
         assert rank.returncode == 1, error[-2000:]
         assert "process 1" in error.strip().splitlines()[-1]
+
+
+def what_they_say(ranks: list[subprocess.Popen[str]]) -> list[str]:
+    """The errors that each ends with."""
+    try:
+        return [rank.communicate(timeout=200)[1] for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
 
 
 def await_lines(path: Path, count: int) -> None:
