@@ -71,6 +71,14 @@ class Parts:
             return self
         return Parts(self.batches[self.others.own], self.shares[self.others.own])
 
+    @property
+    def elsewhere(self) -> list[Any]:
+        """The batches of the other processes."""
+        if self.others is None:
+            return []
+        own = set(range(len(self.batches))[self.others.own])
+        return [batch for at, batch in enumerate(self.batches) if at not in own]
+
 
 def gradient_of(
     loss_fn: LossFn, blocks: Blocks, batch: Any, create_graph: bool = False

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from .blocks import Blocks
 from .branches import Branch, find_branches
 from .errors import GradInitError
-from .gradient import LossFn, MakeOptimizer, Steps, gradient_of, loss_of
+from .gradient import LossFn, MakeOptimizer, Parts, Steps, gradient_of, loss_of
 from .settings import Settings
 
 PASSES = 3  # measurements; the second and third correct for what the first could not know
@@ -89,12 +89,15 @@ def measure_drift(
     """By branch: how far one update at η moves its mean output over the batch's tokens, root mean
     square over coordinates, as a part of that of the residual stream.
 
-    A forward pass, one forward+backward, one step and a forward pass at θ = α∘θ⁰, which is put
-    back. The forward passes see all parts of the batch, also where others share the gradient's.
+    One forward+backward, one step and a forward pass at θ = α∘θ⁰, which is put back. Outputs are
+    seen of all parts of the batch: where others share the gradient, theirs by a forward pass.
     """
     with _watched(branches) as before:
-        loss_of(loss_fn, batch)
-    _, gradient = gradient_of(loss_fn, blocks, batch)
+        _, gradient = gradient_of(loss_fn, blocks, batch)
+        if isinstance(batch, Parts):
+            with torch.no_grad():
+                for part in batch.elsewhere:
+                    loss_fn(part)
     Steps(blocks, make_optimizer, settings.clip_norm, settings.eta).step(gradient)
     with _watched(branches) as after:
         loss_of(loss_fn, batch)

@@ -15,6 +15,7 @@ from fairseq_runs import checkpoint, start_ranks, train, train_arguments, train_
 GRADINIT = ["--gradinit", "--gradinit-trial=3", "--gradinit-watch=1", "--dropout=0"]
 PRESETS = {
     "default": [],
+    "turned down": ["--lr=0.03"],  # where what feeds the branches would move them too far
     "searched": ["--gradinit-iters=2", "--gradinit-lookahead=2"],
     "paper": ["--gradinit-preset=paper", "--gradinit-iters=3", "--gradinit-gamma=1e9"],
     "bounded": ["--gradinit-preset=paper", "--gradinit-iters=3", "--gradinit-gamma=1"],
@@ -25,9 +26,21 @@ PRESETS = {
 }
 
 
+# Of two parts the sum has no order; the derivative of a norm adds up within blocks as well.
+EXACT = {(2, "default"), (2, "turned down"), (2, "searched")}
+
+
 def scales(save_dir: Path) -> list[tuple[str, float]]:
     record = json.loads((save_dir / "gradinit" / "scales.json").read_text())
     return [(block["name"], block["scale"]) for block in record["blocks"]]
+
+
+def tried(save_dir: Path) -> dict[str, float]:
+    """Losses and source worth of the trials, by rate."""
+    record = json.loads((save_dir / "gradinit" / "scales.json").read_text())
+    trials = record["prediction"]["trials"]
+    names = ("last_loss", "source_worth", "encoder_spread", "decoder_spread")
+    return {f"{trial['learning_rate']} {name}": trial[name] for trial in trials for name in names}
 
 
 def iterations(save_dir: Path) -> list[dict[str, float]]:
@@ -39,12 +52,17 @@ def iterations(save_dir: Path) -> list[dict[str, float]]:
 
 @pytest.mark.parametrize("count, preset", [*((2, preset) for preset in PRESETS), (3, "default")])
 def test_ranks_have_what_one_has_with_as_many_batches_an_update(grammar, tmp_path, count, preset):
-    """As nearly as sums in another order allow, and the training after it."""
+    """To the bit, or as nearly as sums in another order allow, and the training after it."""
     flags = [*GRADINIT, *PRESETS[preset], "--max-update=2"]
     train(grammar, tmp_path / "one", *flags, f"--update-freq={count}")
     logs = train_on_ranks(count, train_arguments(grammar, tmp_path / "many", *flags))
     one, many = scales(tmp_path / "one"), scales(tmp_path / "many")
     assert [name for name, _ in one] == [name for name, _ in many]
+    assert tried(tmp_path / "many") == pytest.approx(tried(tmp_path / "one"), rel=0.05, abs=1e-3)
+    if (count, preset) in EXACT:
+        assert one == many and tried(tmp_path / "one") == tried(tmp_path / "many")
+    if preset == "turned down":
+        assert len({a for _, a in one}) > 2
     # Adam on α takes as large a step where ∂/∂α is but rounding.
     apart = sum(a != pytest.approx(b, rel=1e-3) for (_, a), (_, b) in zip(one, many))
     assert apart <= 0.1 * len(one) and any(a != 1 for _, a in one)
@@ -55,10 +73,11 @@ def test_ranks_have_what_one_has_with_as_many_batches_an_update(grammar, tmp_pat
     assert len(looks) == 2  # of the first process alone
     first, second = (json.loads((tmp_path / name / "gradinit" / "watch.jsonl").read_text()
                      .splitlines()[0])["loss"] for name in ("one", "many"))  # fmt: skip
-    assert first == pytest.approx(second, rel=1e-3)
+    assert first == (second if (count, preset) in EXACT else pytest.approx(second, rel=1e-3))
     one, many = (checkpoint(tmp_path / name)["model"] for name in ("one", "many"))
+    most = 0.1 if preset == "turned down" else 3e-3  # a few times its learning rate
     for name, weight in one.items():
-        torch.testing.assert_close(many[name], weight, rtol=1e-2, atol=3e-3, msg=name)
+        torch.testing.assert_close(many[name], weight, rtol=1e-2, atol=most, msg=name)
 
 
 def test_what_the_first_refuses_all_refuse_in_one_line(grammar, tmp_path):

@@ -35,8 +35,14 @@ def report(folder: Path, to: Path | None, console: Console) -> int:
         raise GridError(f"{folder}: no cell has a result yet; run the grid first")
     try:
         compared = significance.compare(results)
-    except FileError as error:  # a relative --data, and another folder than the grid's
-        raise GridError(f"{error}; report from the folder that the grid ran in") from error
+    except FileError as error:
+        missing = error.__cause__
+        if not isinstance(missing, FileNotFoundError):
+            raise
+        # A relative --data, and another folder than the grid's.
+        raise GridError(
+            f"{missing.filename}: not found; report from the folder that the grid ran in"
+        ) from error
     said = findings.sentences(results, compared)
     target = to or folder / "report"
     write_text(target / "grid.tsv", tables.grid_tsv(results.grid, results.frame))
