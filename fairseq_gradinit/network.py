@@ -62,6 +62,12 @@ class Network:
             distributed.all_reduce(tensor, group=self._group, op="max")
         return tensor.tolist()
 
+    def leave(self) -> None:
+        """For a process that is to end before the others: gloo's threads would abort it."""
+        if torch.distributed.get_backend() == "gloo":
+            with contextlib.suppress(RuntimeError):
+                torch.distributed.destroy_process_group()
+
     @contextlib.contextmanager
     def _reached(self) -> Iterator[None]:
         try:

@@ -40,14 +40,18 @@ def on_the_first_rank(
     if network is None:
         work(None)
         return
-    if network.rank == 0:
-        refusal = _led(Leader(model, network), work)
-    else:
-        refusal = follow(model, loss_fn, collate, network)
-    if refusal:
-        raise GradInitError(refusal)
-    network.broadcast([tensor.data for tensor in (*model.parameters(), *model.buffers())])
-    _check_equal(model, network)
+    try:
+        if network.rank == 0:
+            refusal = _led(Leader(model, network), work)
+        else:
+            refusal = follow(model, loss_fn, collate, network)
+        if refusal:
+            raise GradInitError(refusal)
+        network.broadcast([tensor.data for tensor in (*model.parameters(), *model.buffers())])
+        _check_equal(model, network)
+    except GradInitError:
+        network.leave()
+        raise
 
 
 def _led(leader: Leader, work: Callable[[Leader | None], None]) -> str:
