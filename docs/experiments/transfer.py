@@ -18,22 +18,16 @@ import argparse
 import json
 import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import msgspec
 import torch
-from fairseq import options, tasks, utils
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-from fairseq.logging import metrics
-from fairseq.trainer import Trainer
+from through_trainer import readings, transformer
 
-import fairseq_gradinit.plugin  # noqa: F401  registers tasks and optimizers
 from fairseq_gradinit.files import append_json_line, read_json_lines
-from fairseq_gradinit.reading import reading
-from fairseq_gradinit.watch import some_samples
 
 ADAM = ["--adam-betas=(0.9, 0.98)"]
 # Flags, and where the search for the best rate begins at a width.
@@ -79,44 +73,16 @@ class Cell(msgspec.Struct, frozen=True):
 
 def train(cell: Cell, flags: argparse.Namespace) -> Cell:
     """The cell with what came out of its updates."""
+    given = [*transformer(cell.width, cell.depth), "--lr-scheduler=fixed", f"--lr={cell.lr}"]
+    given += [*OPTIMIZERS[cell.optimizer][0], *STARTS[cell.start]]
+    if STARTS[cell.start]:
+        given += ROWS.get(cell.optimizer, [])
     with tempfile.TemporaryDirectory() as folder:
-        given = [str(flags.data), f"--save-dir={folder}", "--arch=transformer", "--cpu"]
-        given += ["--share-all-embeddings", "--dropout=0.1", "--lr-scheduler=fixed"]
-        given += ["--criterion=label_smoothed_cross_entropy", "--label-smoothing=0.1"]
-        given += [f"--max-tokens={flags.tokens}", f"--lr={cell.lr}", f"--seed={cell.seed}"]
-        given += ["--num-workers=0", "--gradinit-cpu-bf16", *OPTIMIZERS[cell.optimizer][0]]
-        for side in ("encoder", "decoder"):
-            given += [f"--{side}-layers={cell.depth}", f"--{side}-embed-dim={cell.width}"]
-            given += [f"--{side}-ffn-embed-dim={2 * cell.width}"]
-            given += [f"--{side}-attention-heads={max(2, cell.width // 64)}"]
-        if STARTS[cell.start]:
-            given += [*STARTS[cell.start], *ROWS.get(cell.optimizer, [])]
-        parsed = options.parse_args_and_arch(options.get_training_parser(), given)
-        config = convert_namespace_to_omegaconf(parsed)
-        metrics.reset()
-        utils.set_torch_seed(cell.seed)
-        task = tasks.setup_task(config.task)
-        task.load_dataset("valid")
-        model, criterion = task.build_model(config.model), task.build_criterion(config.criterion)
-        trainer = Trainer(config, task, model, criterion)
-        batches = epochs(trainer)  # its first epoch is where the start is given
-        try:
-            for _ in range(cell.updates):
-                trainer.train_step([next(batches)])
-        except (FloatingPointError, StopIteration):  # which its NanDetector dies of
-            return cell
-        valid = task.get_batch_iterator(task.dataset("valid"), max_tokens=flags.tokens)
-        found = reading(trainer.model, some_samples(task.dataset("valid"), valid.frozen_batches))
+        found = readings(flags, cell.seed, folder, [cell.updates], given).get(cell.updates)
+    if found is None:
+        return cell
     loss = found.loss if math.isfinite(found.loss) else None
     return msgspec.structs.replace(cell, loss=loss, source_worth=found.source_worth)
-
-
-def epochs(trainer: Trainer) -> Iterator[Any]:
-    """The train split for ever, reshuffled each time round."""
-    epoch = 1
-    while True:
-        yield from trainer.get_train_iterator(epoch).next_epoch_itr(shuffle=True)
-        epoch += 1
 
 
 def search(first: Cell, try_it: Callable[[Cell], Cell]) -> None:

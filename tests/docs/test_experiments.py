@@ -8,6 +8,7 @@ import math
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -52,38 +53,71 @@ def test_a_search_encloses_the_best_rate_and_the_highest_that_reads(best, highes
     assert highest is None or {highest, highest + 1} <= set(tried)
 
 
-def test_a_start_is_screened(grammar, tmp_path):
+@pytest.mark.parametrize("method", ["none", "--gradinit"])
+@pytest.mark.parametrize("bears", [-3, -1, 0, 2])
+def test_the_highest_rate_is_that_at_which_all_seeds_read(method, bears, monkeypatch):
+    """`bears`: the highest step of seed 2, one below that of seeds 1 and 3."""
+    law, tried = load(ROOT / "docs/experiments/law.py", monkeypatch), []
+
+    def try_it(cell):
+        assert cell.place not in [other.place for other in tried]
+        reads = cell.step <= bears + (cell.seed != 2)
+        tried.append(law.msgspec.structs.replace(cell, looks={10: (1.0, float(reads), None, None)}))
+        return tried[-1]
+
+    law.search(law.Cell(method, 64, 6, 0.0, 10, 0), [1, 2, 3], try_it)
+    assert law.highest(tried) == bears
+    assert bears + 1 in {cell.step for cell in tried}
+    if method == "--gradinit":  # whose verdict is judged on both sides of the edge
+        steps = {cell.step for cell in tried}
+        assert len(tried) == 3 * len(steps) and bears + 2 in steps
+
+
+def test_the_law_is_run_and_drawn(grammar, tmp_path, run_script):
+    """By real updates; a second run has nothing left to do."""
+    out, run = tmp_path / "law.jsonl", partial(run_script, "law.py")
+    given = ["--widths=16", "--depths=1", "--updates=2", "--tokens=300", "--seeds=1,2"]
+    given += ["--methods=none,--gradinit"]
+    run("run", str(grammar), str(out), *given)
+    first = out.read_text()
+    assert run("run", str(grammar), str(out), *given) == "" and out.read_text() == first
+    cells = [json.loads(line) for line in first.splitlines()]
+    assert {cell["method"] for cell in cells} == {"none", "--gradinit"}
+    assert all(bool(cell["trial"]) == (cell["method"] == "--gradinit") for cell in cells)
+    assert all(set(cell["looks"]) <= {"2"} for cell in cells)
+    said = run("draw", str(out), "--out", str(tmp_path))
+    assert said.count("| 1+1 |") == 5 and "read" in said
+    assert (tmp_path / "law.png").stat().st_size > 10_000
+
+
+def test_a_start_is_screened(grammar, tmp_path, run_script):
     out = tmp_path / "out.jsonl"
-    command = [sys.executable, str(ROOT / "docs/experiments/start_screening.py"), str(grammar)]
     given = ["--dim=16", "--layers=1", "--updates=3", "--tokens=300", "--common=0.5"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    ended = subprocess.run(
-        [*command, str(out), *given], env=environment, capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 0, ended.stderr[-2000:]
+    run_script("start_screening.py", str(grammar), str(out), *given)
     (line,) = map(json.loads, out.read_text().splitlines())
     assert line["dim"] == 16 and set(line["looks"]) == {"0", "3"}
     assert line["looks"]["3"]["loss"] < line["looks"]["0"]["loss"]
 
 
-def test_rates_are_searched_over_shapes_and_drawn(grammar, tmp_path):
-    """By real updates; a second run has nothing left to do."""
-    script, out = str(ROOT / "docs/experiments/transfer.py"), tmp_path / "out.jsonl"
-    given = ["--widths=16", "--depths=1", "--width=16", "--depth=1", "--updates=2"]
-    given += ["--tokens=300", "--optimizers=adam,modular_adam"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+@pytest.fixture
+def run_script():
+    """Its stdout, for a script of docs/experiments and arguments."""
 
-    def run(*command):
-        done = subprocess.run(
-            [sys.executable, script, *command],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    def run(script, *arguments):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, str(ROOT / "docs" / "experiments" / script), *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout
 
+    return run
+
+
+def test_rates_are_searched_over_shapes_and_drawn(grammar, tmp_path, run_script):
+    """By real updates; a second run has nothing left to do."""
+    out, run = tmp_path / "out.jsonl", partial(run_script, "transfer.py")
+    given = ["--widths=16", "--depths=1", "--width=16", "--depth=1", "--updates=2"]
+    given += ["--tokens=300", "--optimizers=adam,modular_adam"]
     run("run", str(grammar), str(out), *given)
     first = out.read_text()
     assert run("run", str(grammar), str(out), *given) == "" and out.read_text() == first

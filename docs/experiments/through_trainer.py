@@ -1,0 +1,71 @@
+"""Some updates of fairseq's own trainer, and what the model reads after them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from fairseq import options, tasks, utils
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq.logging import metrics
+from fairseq.trainer import Trainer
+
+import fairseq_gradinit.plugin  # noqa: F401  registers tasks and optimizers
+from fairseq_gradinit.gradinit.measures import Reading
+from fairseq_gradinit.reading import reading
+from fairseq_gradinit.watch import some_samples
+
+
+def transformer(width: int, depth: int) -> list[str]:
+    """Flags of a model with `depth` layers a side, ffn twice as wide as it, joined embeddings."""
+    given = ["--arch=transformer", "--share-all-embeddings", "--dropout=0.1"]
+    for side in ("encoder", "decoder"):
+        given += [f"--{side}-layers={depth}", f"--{side}-embed-dim={width}"]
+        given += [f"--{side}-ffn-embed-dim={2 * width}"]
+        given += [f"--{side}-attention-heads={max(2, width // 64)}"]
+    return given
+
+
+def readings(
+    flags: argparse.Namespace, seed: int, folder: Path | str, looks: Collection[int], given: Any
+) -> dict[int, Reading]:
+    """What the model reads after each of the updates `looks`, up to one that overflows.
+
+    Args:
+        flags: `data`, a folder that fairseq-preprocess wrote, and `tokens` of a batch.
+        folder: the save dir; no checkpoint is written.
+        given: flags of model, optimizer and schedule.
+    """
+    given = [str(flags.data), f"--save-dir={folder}", "--cpu", "--gradinit-cpu-bf16", *given]
+    given += ["--criterion=label_smoothed_cross_entropy", "--label-smoothing=0.1"]
+    given += [f"--max-tokens={flags.tokens}", f"--seed={seed}", "--num-workers=0"]
+    parsed = options.parse_args_and_arch(options.get_training_parser(), given)
+    config = convert_namespace_to_omegaconf(parsed)
+    metrics.reset()
+    utils.set_torch_seed(seed)
+    task = tasks.setup_task(config.task)
+    task.load_dataset("valid")
+    model, criterion = task.build_model(config.model), task.build_criterion(config.criterion)
+    trainer = Trainer(config, task, model, criterion)
+    batches = epochs(trainer)  # its first epoch is where the start is given
+    valid = task.get_batch_iterator(task.dataset("valid"), max_tokens=flags.tokens)
+    samples = some_samples(task.dataset("valid"), valid.frozen_batches)
+    found = {}
+    try:
+        for update in range(1, max(looks) + 1):
+            trainer.train_step([next(batches)])
+            if update in looks:
+                found[update] = reading(trainer.model, samples)
+    except (FloatingPointError, StopIteration):  # which its NanDetector dies of
+        pass
+    return found
+
+
+def epochs(trainer: Trainer) -> Iterator[Any]:
+    """The train split for ever, reshuffled each time round."""
+    epoch = 1
+    while True:
+        yield from trainer.get_train_iterator(epoch).next_epoch_itr(shuffle=True)
+        epoch += 1
