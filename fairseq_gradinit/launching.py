@@ -40,17 +40,17 @@ def call_main(
     """As fairseq's, where there are GPUs or one process.
 
     Raises:
-        SystemExit: processes that could not find each other; one line says what is missing.
+        SystemExit: processes that could not find each other, in one line.
     """
     spread = cfg.distributed_training
     if torch.cuda.is_available() and not cfg.common.cpu:
         stock(cfg, main, **kwargs)
         return
     with one_line_errors():
-        launched = _launched()
-    if launched is not None:
-        spread.distributed_rank, spread.distributed_world_size = launched
-        spread.distributed_init_method, spread.distributed_no_spawn = "env://", True
+        if (launched := _launched()) is not None:
+            spread.distributed_rank, spread.distributed_world_size = launched
+            spread.distributed_init_method, spread.distributed_no_spawn = "env://", True
+        _check(spread)
     if spread.distributed_world_size == 1 or cfg.common.tpu:
         stock(cfg, main, **kwargs)
         return
@@ -102,6 +102,17 @@ def _launched() -> tuple[int, int] | None:
             "RANK and WORLD_SIZE"
         )
     return rank, size
+
+
+def _check(spread: Any) -> None:
+    size, rank = spread.distributed_world_size, spread.distributed_rank or 0
+    if size < 1:
+        raise GradInitError(f"--distributed-world-size {size}: give a whole number from 1 on")
+    if not 0 <= rank < size:
+        raise GradInitError(
+            f"--distributed-rank {rank}: the ranks of --distributed-world-size {size} are 0 to "
+            f"{size - 1}; the others would wait for one that never comes"
+        )
 
 
 def _without_gpus(spread: Any) -> None:

@@ -63,3 +63,27 @@ def test_a_rank_that_could_not_find_the_others_is_refused(grammar, tmp_path):
     second = command("train", *arguments, "--distributed-world-size=2", "--distributed-rank=1")
     assert second.returncode == 1 and "--distributed-no-spawn" in second.stderr.splitlines()[-1]
     assert not (tmp_path / "checkpoint_last.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "said"),
+    [
+        (["--distributed-world-size=0"], {}, "--distributed-world-size 0: give a whole number"),
+        (["--distributed-world-size=-1"], {}, "--distributed-world-size -1: give a whole number"),
+        (
+            ["--distributed-world-size=2", "--distributed-rank=2", "--distributed-no-spawn"],
+            {},
+            "--distributed-rank 2: the ranks of --distributed-world-size 2 are 0 to 1",
+        ),
+        (
+            [],
+            {"RANK": "5", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "29999"},
+            "--distributed-rank 5: the ranks of --distributed-world-size 2 are 0 to 1",
+        ),
+    ],
+)
+def test_a_rank_or_size_that_cannot_be_is_refused(grammar, tmp_path, flags, environment, said):
+    """fairseq trains nothing and exits with 0, or waits."""
+    done = command("train", *train_arguments(grammar, tmp_path, *GRADINIT, *flags), **environment)
+    assert done.returncode == 1 and said in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr

@@ -114,6 +114,35 @@ def test_where_one_is_killed_the_others_end_in_one_line(grammar, tmp_path, kille
     assert "another process of this run has ended" in error.strip().splitlines()[-1]
 
 
+LOSSY = """
+from fairseq_gradinit import plugin
+from fairseq_gradinit.network import Network
+
+faithful = Network.broadcast
+
+def broadcast(self, tensors, source=0):
+    tensors = list(tensors)
+    faithful(self, tensors, source)
+    for tensor in tensors:
+        if tensor.is_floating_point():
+            tensor.mul_(1 + 1e-6)
+
+Network.broadcast = broadcast
+"""
+
+
+def test_one_that_has_other_weights_in_the_end_stops_all(grammar, tmp_path):
+    """The second process receives something else than was sent."""
+    (tmp_path / "lossy").mkdir()
+    (tmp_path / "lossy" / "__init__.py").write_text(LOSSY)
+    arguments = train_arguments(grammar, tmp_path, *GRADINIT, "--max-update=1")
+    lossy = [*arguments, f"--user-dir={tmp_path / 'lossy'}"]
+    ranks = start_ranks(2, [arguments, lossy])
+    for rank, error in zip(ranks, what_they_say(ranks)):
+        assert rank.returncode == 1 and "Traceback" not in error, error[-2000:]
+        assert "the processes have different weights" in error.splitlines()[-1]
+
+
 def test_what_one_fails_at_all_refuse_in_one_line(grammar, tmp_path):
     """A corpus that is shorter where the second process reads it."""
     write_corpus(tmp_path, {"train": 200, "valid": 20})
