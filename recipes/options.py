@@ -17,7 +17,7 @@ from typing import NoReturn
 
 ROOT = Path(__file__).parents[1]
 # The engine reads and checks these itself; only what is given is passed on.
-ENGINE = ("jobs", "cluster", "gpus", "partition", "minutes", "cpus", "early-stop")
+ENGINE = ("jobs", "cluster", "gpus", "partition", "minutes", "cpus", "early-stop", "trial-seconds")
 NEEDED = ("fairseq", "msgspec", "rich")
 
 
@@ -68,6 +68,8 @@ def _check(args: argparse.Namespace) -> None:
         )
     if not args.out:
         sys.exit("error: --out DIR is missing: where should the result go?")
+    if getattr(args, "trial_seconds", None) and not args.dry_run:
+        sys.exit("error: --trial-seconds is for --dry-run; give both or neither")
     if args.data and args.raw_dir:
         sys.exit("error: --raw-dir is for a corpus still to be prepared; drop it or --data")
     if args.data and not Path(args.data, "data-bin").is_dir():

@@ -10,7 +10,8 @@
 #   --minutes, --cpus as the engine's; --raw-dir DIR: local corpus; --dry-run: print, run nothing
 #
 # 36 cells (4 lr × 3 β₂ or momenta × 3 inits, one seed) of 100,000 updates, one GPU a cell, which
-# takes the batches of eight in turn. Time and score: not yet run here (no GPU).
+# takes the batches of eight in turn. Time: `--dry-run --trial-seconds 60` where it will run. Score:
+# not yet run here (no GPU).
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

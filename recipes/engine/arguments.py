@@ -75,7 +75,10 @@ RUN: list[tuple[str, dict[str, Any]]] = [
     ("--cell-seconds", dict(type=float, default=0.0, metavar="S",
         help="for the estimate of --dry-run, until a cell has finished")),
     ("--dry-run", dict(action="store_true", default=False,
-        help="print cells, commands and an estimate")),
+        help="print cells, commands, an estimate and, for slurm, what would be submitted")),
+    ("--trial-seconds", dict(type=at_least(0), default=0, metavar="S",
+        help="with --dry-run: train a cell of each init on this machine for so long, to know what "
+        "each costs (default: 0, not at all)")),
     ("flags", dict(nargs="*", default=[], metavar="-- FAIRSEQ-TRAIN FLAGS",
         help="shared by all cells")),
 ]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-import statistics
 import sys
 from pathlib import Path
 
@@ -13,10 +11,11 @@ from rich.console import Console
 from fairseq_gradinit.files import FileError
 
 from .arguments import cluster_of, grid_of, parse
-from .cells.cell import Cell, cells_of, status, train_command
+from .cells.cell import cells_of, status
 from .cells.errors import CellInterrupted, GridError
-from .cells.grid import Grid, load
+from .cells.grid import load
 from .cells.records import Status
+from .running.dry_run import dry_run
 from .running.engine import run_grid
 from .showing import live
 from .steps.checks import check, check_inputs
@@ -46,13 +45,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    if args.trial_seconds and not args.dry_run:
+        raise GridError("--trial-seconds is for --dry-run; give both or neither")
     grid = grid_of(args)
     cells = cells_of(grid, args.out)
-    if not args.dry_run:
+    if not args.dry_run or args.trial_seconds:
         check_inputs(grid)
     check(grid)
     if args.dry_run:
-        return _dry_run(grid, cells, args)
+        dry_run(grid, cells, args.out, cluster_of(args), args.cell_seconds, args.trial_seconds)
+        return 0
     chosen = {n: getattr(args, n) for n in ("early_stop", "keep_checkpoints") if hasattr(args, n)}
     with live.shown(args.out, Console()) as show:
         progress = run_grid(grid, args.out, cluster_of(args), show, **chosen)
@@ -60,28 +62,6 @@ def _run(args: argparse.Namespace) -> int:
     for name, reason in failed.items():
         print(f"recipes.engine: {name} failed: {reason}", file=sys.stderr)
     return 1 if failed else 0
-
-
-def _dry_run(grid: Grid, cells: list[Cell], args: argparse.Namespace) -> int:
-    """Print every cell, its status and its command, and how long the missing ones may take."""
-    seconds: dict[str, list[float]] = {}
-    missing = []
-    for cell in cells:
-        state, _ = status(cell)
-        print(f"{cell.name}: {state}\n  {shlex.join(train_command(grid, cell))}")
-        score = cell.read_score()
-        if score is None:
-            missing.append(cell)
-        else:
-            spent = (score.seconds.train or 0) + (score.seconds.decode or 0)
-            seconds.setdefault(cell.init, []).append(spent)
-    known = [value for values in seconds.values() for value in values] or [args.cell_seconds]
-    total = sum(statistics.fmean(seconds.get(cell.init, known)) for cell in missing)
-    text = f"about {total / args.jobs / 60:.0f} min with --jobs {args.jobs}"
-    if not any(known):
-        text = "time unknown: give --cell-seconds, or run a cell first"
-    print(f"{len(cells)} cells, {len(missing)} to run; {text if missing else 'nothing to do'}")
-    return 0
 
 
 def _status(folder: Path) -> int:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.corpus import binarise, phrase_pair, write_corpus
 
 from recipes.engine.cells.grid import Grid, claim
 
@@ -54,6 +55,16 @@ class StubGrid:
         """Run the grid to its end: status and reason by cell name."""
         out, _ = self.start(early_stop, **cluster).communicate(timeout=300)
         return json.loads(out.splitlines()[-1])
+
+
+@pytest.fixture(scope="session")
+def phrases(tmp_path_factory) -> Path:
+    """A --data of some hundred short sentences."""
+    folder = tmp_path_factory.mktemp("phrases")
+    raw = folder / "raw"
+    write_corpus(raw, {"train": 400, "valid": 20, "test": 20}, phrase_pair)
+    binarise(raw).rename(folder / "data-bin")
+    return folder
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.corpus import binarise, phrase_pair, write_corpus
 from support.made_grid import HIGHEST, make
 
 from fairseq_gradinit.files import write_text
@@ -151,15 +150,6 @@ def run(recipe: str, data: Path, out: Path, rows: str) -> list[dict]:
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-2000:]
     return json.loads((out / "report" / "no_warmup.json").read_text())
-
-
-@pytest.fixture(scope="session")
-def phrases(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("phrases")
-    raw = folder / "raw"
-    write_corpus(raw, {"train": 400, "valid": 20, "test": 20}, phrase_pair)
-    binarise(raw).rename(folder / "data-bin")
-    return folder
 
 
 @pytest.mark.slow

@@ -82,9 +82,15 @@ class Cluster:
                 process_group=0,
             )
 
-    def _submit_array(self, workers: list[Worker], folder: Path) -> list[Any]:
+    def submission(self, folder: Path, count: int) -> str:
+        """The sbatch file for so many cells. Raises: GridError: there is no Slurm."""
+        slurm = self._slurm(folder)
+        if count > 1:  # an array, as submitit makes of a batch
+            slurm.parameters["map_count"] = count
+        return slurm._make_submission_file_text(slurm._submitit_command_str, "")
+
+    def _slurm(self, folder: Path) -> Any:
         import submitit
-        from submitit.core.utils import FailedJobError, FailedSubmissionError
 
         try:
             # A cell resumes where its time limit ended it, as often as it takes.
@@ -103,6 +109,12 @@ class Cluster:
         if self.gpus:
             parameters["gpus_per_node"] = self.gpus
         slurm.update_parameters(**parameters)
+        return slurm
+
+    def _submit_array(self, workers: list[Worker], folder: Path) -> list[Any]:
+        from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+        slurm = self._slurm(folder)
         os.environ.update(path())  # sbatch hands it to the jobs
         try:
             # A batch becomes one job array; map_array would hide the workers' checkpoint hook.
