@@ -10,9 +10,10 @@
 #   --minutes, --cpus as the engine's; --raw-dir DIR: local corpus; --dry-run: print, run nothing
 #
 # 144 cells (4 lr × 3 β₂ or momenta × 4 inits × 3 seeds) of 100,000 updates.
-# Time: `--dry-run --trial-seconds 60` where it will run. Score: not yet run here (no GPU). Published by others, Adam: tokenized lower-cased BLEU about
-# 35.6 ± 0.2 with warmup (joined dictionary, average of 10, beam 5). SGD's lr axis is a guess from small
-# models on Multi30k (results/multi30k_sgd): look at one seed before paying for three.
+# Time: `--dry-run --trial-seconds 60` where it will run. Score: not yet run here (no GPU). Published
+# by others, Adam: tokenized lower-cased BLEU about 35.6 ± 0.2 with warmup (joined dictionary, average of
+# 10, beam 5). SGD's lr axis is a guess from small models on Multi30k (results/multi30k_sgd): look at
+# one seed before paying for three.
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
