@@ -79,7 +79,7 @@ def tell_plan(settings: Settings, unigram: bool, warmup: float) -> None:
         steps.append(f"{settings.iters} iterations of learning")
         passes += settings.iters * (settings.lookahead + 1)
     if settings.trial > 0:
-        steps.append(f"a trial of {settings.trial} updates at {1 + UP} learning rates or so")
+        steps.append(f"a trial of {settings.trial} updates at {1 + UP} learning rates")
         passes += settings.trial * (1 + UP)
     logger.info(f"GradInit: {', '.join(steps)}; about as long as {passes} updates of training")
     if "OMP_NUM_THREADS" not in os.environ and os.getloadavg()[0] > (os.cpu_count() or 1):

@@ -26,7 +26,7 @@ from .settings import Settings
 
 LAST = 10  # steps whose mean loss is compared with the first
 FACTOR = 2.0  # from one learning rate tried to the next
-UP, DOWN = 2, 4  # how many more are tried above and below the run's
+UP, DOWN = 1, 4  # how many more are tried above and below the run's
 
 Measure = Callable[[], Reading | None]
 
@@ -103,8 +103,11 @@ def try_updates(
 
 
 def try_rates(try_at: Callable[[float], Trial], learning_rate: float) -> Iterator[Trial]:
-    """Trials at η, then at 2η, 4η, … until one goes astray, or at η/2, η/4, … until one does not;
-    `UP` and `DOWN` of them at most. The last that trains has the highest rate to vouch for."""
+    """Trials at η, then at 2η, or, where that goes astray, at η/2, η/4, … until one does not.
+
+    `UP` more above and `DOWN` below at most. The highest rate to vouch for is the last's that
+    trains.
+    """
     first = try_at(learning_rate)
     yield first
     factor, most = (FACTOR, UP) if first.trains else (1 / FACTOR, DOWN)

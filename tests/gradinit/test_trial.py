@@ -158,8 +158,8 @@ def rates_tried(highest):
     return [trial.learning_rate for trial in trials], highest_that_trains(trials)
 
 
-def test_upwards_until_one_goes_astray_downwards_until_one_trains():
-    assert rates_tried(2.5) == ([1.0, 2.0, 4.0], 2.0)
+def test_upwards_once_downwards_until_one_trains():
+    assert rates_tried(2.5) == ([1.0, 2.0], 2.0)
     assert rates_tried(1.0) == ([1.0, 2.0], 1.0)
     assert rates_tried(0.3) == ([1.0, 0.5, 0.25], 0.25)
 
