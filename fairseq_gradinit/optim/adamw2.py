@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..gradinit import GradInitError
 from .spectral import sigma_kept, start_vector
-from .wrapped import WrappedOptimizer, not_negative, pair
+from .wrapped import WrappedOptimizer, not_negative, pair, positive
 
 # No `from __future__ import annotations` here: fairseq reads the field types themselves.
 
@@ -123,6 +123,7 @@ class FairseqAdamW2(WrappedOptimizer):
         if not cfg.adamw2_tau > 0:
             raise GradInitError(f"--adamw2-tau: found {cfg.adamw2_tau}; give a number above 0")
         not_negative(cfg.weight_decay, "--weight-decay")
+        positive(cfg.adam_eps, "--adam-eps")
         betas = pair(cfg.adam_betas, "--adam-betas")
         return AdamW2(params, self.lr, betas, cfg.adam_eps, cfg.weight_decay, cfg.adamw2_tau)
 

@@ -177,6 +177,11 @@ def test_a_task_without_the_hook_is_one_line(grammar, tmp_path, monkeypatch):
         ("--gi-adam-batches=0", "--gi-adam-batches: found 0"),
         ("--gi-adam-batches=100000", "--gi-adam-batches 100000"),
         ("--fp16-adam-stats", "--fp16-adam-stats"),
+        ("--adam-betas=two", "--adam-betas: found two"),
+        ("--adam-betas=(0.9, 1.0)", "--adam-betas: found"),
+        ("--adam-eps=nan", "--adam-eps: found nan"),
+        ("--weight-decay=-1", "--weight-decay: found -1"),
+        ("--lr=-1", "--lr: found -1"),
     ],
 )
 def test_bad_flags_are_one_line(grammar, tmp_path, flag, named):
