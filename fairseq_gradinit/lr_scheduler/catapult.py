@@ -84,7 +84,7 @@ class CatapultSchedule(FairseqLRScheduler):
         super().__init__(cfg, optimizer)
         self._target = target_lr(cfg, "catapult")
         self._cap = self._target if cfg.catapult_cap is None else cfg.catapult_cap
-        _check(cfg, self._cap)
+        _check(cfg, self._target, self._cap)
         self.eta_init: float | None = None
         self._updates = 0
         self.decay = build_decay(str(cfg.catapult_decay), cfg, optimizer)
@@ -175,8 +175,9 @@ class CatapultSchedule(FairseqLRScheduler):
             self.decay.load_state_dict(state_dict["decay"])
 
 
-def _check(cfg: Any, cap: float) -> None:
+def _check(cfg: Any, target: float, cap: float) -> None:
     for flag, value in (
+        ("--lr", target),
         ("--warmup-updates", cfg.warmup_updates),
         ("--catapult-tolerance", cfg.catapult_tolerance),
         ("--catapult-start", cfg.catapult_start),

@@ -194,11 +194,23 @@ def test_16_bits_measure_as_32(grammar, tmp_path, flags):
         (["--catapult-start=-1"], "--catapult-start: found -1"),
         (["--catapult-cap=nan"], "--catapult-cap: found nan"),
         (["--lr=1,2"], "--lr: found 2 rates"),
+        (["--lr=0"], "--lr: found 0"),
+        (["--lr=-1"], "--lr: found -1"),
+        (["--catapult-decay=step", "--lr-deacy-period=0"], r"--catapult-decay step: .*period > 0"),
+        (["--catapult-decay=cosine", f"--max-update={T}"], f"--max-update: found {T}"),
     ],
 )
 def test_bad_flags_are_one_line(grammar, tmp_path, flags, named):
     with pytest.raises(SystemExit, match=named) as caught:
         train(grammar, tmp_path, *CATAPULT, *flags)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("flag", ["--lr=-1", "--lr=1,2", "--decay-updates=0"])
+def test_bad_flags_of_nowarmup_are_one_line(grammar, tmp_path, flag):
+    named, _, _ = flag.partition("=")
+    with pytest.raises(SystemExit, match=f"{named}: found") as caught:
+        train(grammar, tmp_path, *ADAM, "--lr-scheduler=inverse_sqrt_nowarmup", flag)
     assert "\n" not in str(caught.value)
 
 
