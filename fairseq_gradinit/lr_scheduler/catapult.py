@@ -165,8 +165,10 @@ class CatapultSchedule(FairseqLRScheduler):
         return min(self.eta_init + target * n / total, target)
 
     def state_dict(self) -> dict[str, Any]:
-        """η_init and the decay's state."""
-        return {"eta_init": self.eta_init, "decay": self.decay.state_dict()}
+        """η_init and the decay's state; `best` is what fairseq's schedules look for in each
+        other's."""
+        best = self.decay.best
+        return {"eta_init": self.eta_init, "decay": self.decay.state_dict(), "best": best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up a catapult's state; that of another schedule says nothing of η_init."""

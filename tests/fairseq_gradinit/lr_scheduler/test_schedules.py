@@ -221,6 +221,13 @@ def test_a_run_that_cannot_measure_is_one_line(grammar, tmp_path, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
+def test_fairseq_s_schedules_take_up_a_catapult_s_checkpoint(grammar, tmp_path):
+    train(grammar, tmp_path, *CATAPULT)
+    stock = ["--lr-scheduler=inverse_sqrt", f"--warmup-updates={T}", f"--lr={LR}"]
+    train(grammar, tmp_path, *ADAM, *stock, "--max-update=2")
+    assert checkpoint(tmp_path)["optimizer_history"][-1]["num_updates"] == 2
+
+
 def test_a_checkpoint_of_another_schedule_is_one_line(grammar, tmp_path):
     train(grammar, tmp_path, *ADAM)
     with pytest.raises(SystemExit, match="--reset-optimizer"):
