@@ -59,7 +59,7 @@ def run(own: argparse.Namespace, rest: Sequence[str]) -> LrRange:
     learning_rate = float(at.run.optimization.lr[0])
     lowest = learning_rate / 100 if own.lowest is None else own.lowest
     highest = learning_rate * 10 if own.highest is None else own.highest
-    if not 0 < lowest < highest:
+    if not 0 < lowest < highest < math.inf:
         raise GradInitError(f"--lowest {lowest:g} --highest {highest:g}: give 0 < lowest < highest")
     batches = [at.supply.draw(1, "--updates") for _ in range(own.updates)]
     etas = np.geomspace(lowest, highest, own.points).tolist()

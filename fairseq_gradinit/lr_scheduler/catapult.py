@@ -84,7 +84,7 @@ class CatapultSchedule(FairseqLRScheduler):
         super().__init__(cfg, optimizer)
         self._target = target_lr(cfg, "catapult")
         self._cap = self._target if cfg.catapult_cap is None else cfg.catapult_cap
-        _check(cfg, self._cap)
+        _check(cfg, self._target, self._cap)
         self.eta_init: float | None = None
         self._updates = 0
         self.decay = build_decay(str(cfg.catapult_decay), cfg, optimizer)
@@ -165,8 +165,10 @@ class CatapultSchedule(FairseqLRScheduler):
         return min(self.eta_init + target * n / total, target)
 
     def state_dict(self) -> dict[str, Any]:
-        """η_init and the decay's state."""
-        return {"eta_init": self.eta_init, "decay": self.decay.state_dict()}
+        """η_init and the decay's state; `best` is what fairseq's schedules look for in each
+        other's."""
+        best = self.decay.best
+        return {"eta_init": self.eta_init, "decay": self.decay.state_dict(), "best": best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up a catapult's state; that of another schedule says nothing of η_init."""
@@ -175,8 +177,9 @@ class CatapultSchedule(FairseqLRScheduler):
             self.decay.load_state_dict(state_dict["decay"])
 
 
-def _check(cfg: Any, cap: float) -> None:
+def _check(cfg: Any, target: float, cap: float) -> None:
     for flag, value in (
+        ("--lr", target),
         ("--warmup-updates", cfg.warmup_updates),
         ("--catapult-tolerance", cfg.catapult_tolerance),
         ("--catapult-start", cfg.catapult_start),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import MISSING, Field, field, fields
 from typing import Any, Optional, get_args
 
@@ -40,7 +41,11 @@ def decay_flags() -> list[tuple[str, Any, Any]]:
 
 
 def build_decay(name: str, cfg: Any, optimizer: FairseqOptimizer) -> FairseqLRScheduler:
-    """The schedule `name` with the flags given and the wrapper's --lr and --warmup-updates."""
+    """The schedule `name` with the flags given and the wrapper's --lr and --warmup-updates.
+
+    Raises:
+        SystemExit: flags that the schedule cannot do with.
+    """
     own = LR_SCHEDULER_DATACLASS_REGISTRY[name]()
     for flag in fields(own):
         value = getattr(cfg, flag.name, None)
@@ -49,7 +54,20 @@ def build_decay(name: str, cfg: Any, optimizer: FairseqOptimizer) -> FairseqLRSc
             value = getattr(cfg, str(flag.default)[2:-1].split(".")[-1], None)
         if value is not None:
             setattr(own, flag.name, value)
-    return LR_SCHEDULER_REGISTRY[name](own, optimizer)
+    if name == "cosine" and own.lr_period_updates <= 0 and own.max_update == own.warmup_updates:
+        raise SystemExit(  # fairseq's divides by zero after the last update
+            f"fairseq-train: error: --max-update: found {own.max_update}, and --catapult-decay "
+            "cosine has none left after --warmup-updates; give more, or --lr-period-updates"
+        )
+    try:
+        return LR_SCHEDULER_REGISTRY[name](own, optimizer)
+    except (AssertionError, ValueError) as error:
+        # Most of fairseq's checks have no words; the line says which it was.
+        why = str(error) or str(traceback.extract_tb(error.__traceback__)[-1].line)
+        raise SystemExit(
+            f"fairseq-train: error: --catapult-decay {name}: its flags do not do ({why}); see "
+            "--help, or use another decay"
+        ) from None
 
 
 def _optional(flag: Field[Any], decays: list[str]) -> tuple[Any, Any]:

@@ -18,8 +18,8 @@ from omegaconf import II
 from torch import Tensor, nn
 
 from ..gradinit import GradInitError
-from .spectral import FIRST_ITERATIONS, LATER_ITERATIONS, sigma_max, start_vector
-from .wrapped import WrappedOptimizer, not_negative, pair
+from .spectral import sigma_kept, start_vector
+from .wrapped import WrappedOptimizer, not_negative, pair, positive
 
 # No `from __future__ import annotations` here: fairseq reads the field types themselves.
 
@@ -105,9 +105,8 @@ def adam_direction(grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -
 
 
 def _capped(p: Tensor, update: Tensor, state: dict[str, Any], group: dict[str, Any]) -> Tensor:
-    iterations = FIRST_ITERATIONS if state["step"] == 1 else LATER_ITERATIONS
-    weight = sigma_max(p, state["weight_vector"], iterations)
-    change = sigma_max(update, state["update_vector"], iterations)
+    weight = sigma_kept(p, state, "weight_vector")
+    change = sigma_kept(update, state, "update_vector")
     cap = torch.where((weight > 0) & (change > 0), group["tau"] * weight / change, math.inf)
     return cap.clamp(max=group["lr"])
 
@@ -124,6 +123,7 @@ class FairseqAdamW2(WrappedOptimizer):
         if not cfg.adamw2_tau > 0:
             raise GradInitError(f"--adamw2-tau: found {cfg.adamw2_tau}; give a number above 0")
         not_negative(cfg.weight_decay, "--weight-decay")
+        positive(cfg.adam_eps, "--adam-eps")
         betas = pair(cfg.adam_betas, "--adam-betas")
         return AdamW2(params, self.lr, betas, cfg.adam_eps, cfg.weight_decay, cfg.adamw2_tau)
 

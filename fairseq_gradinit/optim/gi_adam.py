@@ -11,6 +11,7 @@ from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
 from ..first_update import AtFirstUpdate, wait_for_first_update
 from ..gradinit import GradInitError
 from .gi_adam_step import ZEROS, GIAdam, second_moments
+from .wrapped import first_rate, not_negative, pair, positive
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +63,22 @@ class FairseqGIAdam(FairseqAdam):
                 f"fairseq-train: error: --gi-adam-batches: found {cfg.gi_adam_batches}; give 1 or "
                 "more"
             )
-        self._optimizer = GIAdam(params, **self.optimizer_config)
+        try:
+            self._optimizer = GIAdam(params, **self.optimizer_config)
+        except GradInitError as error:
+            raise SystemExit(f"fairseq-train: error: {error}") from None
         wait_for_first_update(self, self)
+
+    @property
+    def optimizer_config(self) -> dict[str, Any]:
+        """As FairseqAdam's, each value in its range. Raises: GradInitError."""
+        cfg = self.cfg
+        return {
+            "lr": first_rate(cfg.lr),
+            "betas": pair(cfg.adam_betas, "--adam-betas"),
+            "eps": positive(cfg.adam_eps, "--adam-eps"),
+            "weight_decay": not_negative(cfg.weight_decay, "--weight-decay"),
+        }
 
     @property
     def pending(self) -> bool:

@@ -18,7 +18,8 @@ ZEROS = ("published", "mean")
 
 
 class GIAdam(torch.optim.Optimizer):
-    """Adam with a given v₀ and decoupled weight decay, state in fp32 whatever the parameters.
+    """Adam with a given v₀ and decoupled weight decay; state and step in fp32, or in fp64 where the
+    parameter is.
 
     A step before `start_from` takes the gradient of that step for g₀, as look-aheads do that have
     no batch apart.
@@ -52,8 +53,8 @@ class GIAdam(torch.optim.Optimizer):
         for p, moment in zip(parameters, moments, strict=True):
             self.state[p] = {
                 "step": torch.zeros((), dtype=torch.float32),
-                "exp_avg": torch.zeros_like(p, dtype=torch.float32),
-                "exp_avg_sq": moment.detach().to(p.device, torch.float32, copy=True),
+                "exp_avg": torch.zeros_like(p, dtype=_precision(p)),
+                "exp_avg_sq": moment.detach().to(p.device, _precision(p), copy=True),
             }
 
     @torch.no_grad()
@@ -68,7 +69,7 @@ class GIAdam(torch.optim.Optimizer):
     def _step(self, stepped: list[nn.Parameter], group: dict[str, Any]) -> None:
         if any(p.grad is not None and p.grad.is_sparse for p in stepped):
             raise RuntimeError("GIAdam takes no sparse gradients; build the embedding without")
-        weights = [p.float() for p in stepped]  # the parameter itself where it is fp32
+        weights = [p.to(_precision(p)) for p in stepped]  # the parameter itself but for 16 bits
         fused = all(w is p and p.is_cuda for w, p in zip(weights, stepped))
         if self._fused is not None:
             fused = self._fused
@@ -76,11 +77,12 @@ class GIAdam(torch.optim.Optimizer):
             for name, value in self.state[p].items():
                 # A checkpoint comes back on the CPU; only the fused kernel wants the count with it.
                 device = p.device if fused or name != "step" else torch.device("cpu")
-                self.state[p][name] = value.to(device, torch.float32)
+                dtype = torch.float32 if name == "step" else _precision(p)
+                self.state[p][name] = value.to(device, dtype)
         states = [self.state[p] for p in stepped]
         adamw(
             weights,
-            [p.grad.float() for p in stepped if p.grad is not None],
+            [p.grad.to(_precision(p)) for p in stepped if p.grad is not None],
             [state["exp_avg"] for state in states],
             [state["exp_avg_sq"] for state in states],
             [],
@@ -116,7 +118,7 @@ def second_moments(
         noise = [torch.randn(g.shape, generator=generator).to(g) for g in gradient]
         scale = _norm(gradient) / _norm(noise)
         gradient = [scale * n for n in noise]
-    squares = [g.float().square() for g in gradient]
+    squares = [g.to(_precision(g)).square() for g in gradient]
     if zeros == "mean":
         for square, g in zip(squares, gradient):
             others = int((g != 0).sum())
@@ -126,8 +128,13 @@ def second_moments(
 
 
 def _norm(tensors: Sequence[Tensor]) -> Tensor:
-    return torch.stack([t.float().norm() for t in tensors]).norm()
+    return torch.stack([t.to(_precision(t)).norm() for t in tensors]).norm()
 
 
 def _square(p: nn.Parameter) -> Tensor:
-    return torch.zeros_like(p, dtype=torch.float32) if p.grad is None else p.grad.float().square()
+    dtype = _precision(p)
+    return torch.zeros_like(p, dtype=dtype) if p.grad is None else p.grad.to(dtype).square()
+
+
+def _precision(tensor: Tensor) -> torch.dtype:
+    return torch.promote_types(tensor.dtype, torch.float32)

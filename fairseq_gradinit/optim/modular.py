@@ -17,7 +17,7 @@ from .modular_norm import Module
 from .modular_step import ModularOptimizer
 from .modular_tree import ACTIVATIONS, Outline, storage_factor, transformer
 from .roles import Role, roles_of
-from .wrapped import WrappedOptimizer, fraction, not_negative, pair
+from .wrapped import WrappedOptimizer, fraction, not_negative, pair, positive
 
 logger = logging.getLogger(__name__)
 
@@ -104,10 +104,7 @@ class FairseqModular(WrappedOptimizer):
         cfg = self.cfg
         beta1, beta2 = self.betas()
         not_negative(cfg.weight_decay, "--weight-decay")
-        if not cfg.modular_blocks_mass > 0:
-            raise GradInitError(
-                f"--modular-blocks-mass: found {cfg.modular_blocks_mass}; give a number above 0"
-            )
+        positive(cfg.modular_blocks_mass, "--modular-blocks-mass")
         roles = roles_of(params, self.title)
         stacks = next((role.stacks for role in roles if role.stacks), ())
         tree = self._tree(stacks)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .spectral import FIRST_ITERATIONS, LATER_ITERATIONS, published_sigma, sigma_max, start_vector
+from .spectral import published_sigma, sigma_kept, start_vector
 
 KINDS = ("matrix", "embedding", "tied", "vector")
 
@@ -120,9 +120,7 @@ def _matrix_scale(
     size = group["lr"] * target * group["factor"] * math.sqrt(update.shape[0] / update.shape[1])
     if group["published"]:
         return size / published_sigma(update, state["vector"])
-    sigma = sigma_max(
-        update, state["vector"], LATER_ITERATIONS if state["step"] else FIRST_ITERATIONS
-    )
+    sigma = sigma_kept(update, state, "vector")
     return torch.where(sigma > 0, size / sigma, 0.0)
 
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from ..gradinit import GradInitError
 from .roles import roles_of
-from .wrapped import WrappedOptimizer, fraction, not_negative, pair
+from .wrapped import WrappedOptimizer, fraction, not_negative, pair, positive
 
 # No `from __future__ import annotations` here: fairseq reads the field types themselves.
 
@@ -117,7 +117,8 @@ class FairseqMuon(WrappedOptimizer):
             "momentum": fraction(cfg.muon_momentum, "--muon-momentum"),
             "adjust_lr_fn": str(cfg.muon_adjust_lr),
         }
-        adamw = {**both, "betas": pair(cfg.adam_betas, "--adam-betas"), "eps": cfg.adam_eps}
+        adamw = {**both, "betas": pair(cfg.adam_betas, "--adam-betas")}
+        adamw["eps"] = positive(cfg.adam_eps, "--adam-eps")
         return MuonWithAdamW(matrices, others, muon, adamw)
 
     @property

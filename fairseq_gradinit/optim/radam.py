@@ -18,7 +18,7 @@ from fairseq.optim import register_optimizer
 from omegaconf import II
 from torch import nn
 
-from .wrapped import WrappedOptimizer, not_negative, pair
+from .wrapped import WrappedOptimizer, not_negative, pair, positive
 
 # No `from __future__ import annotations` here: fairseq reads the field types themselves.
 
@@ -41,6 +41,7 @@ class FairseqRAdam(WrappedOptimizer):
 
     def make(self, params: list[nn.Parameter]) -> torch.optim.Optimizer:
         not_negative(self.cfg.weight_decay, "--weight-decay")
+        positive(self.cfg.adam_eps, "--adam-eps")
         return torch.optim.RAdam(params, decoupled_weight_decay=True, **self.optimizer_config)
 
     @property

@@ -134,7 +134,8 @@ def _uses(stack: Any) -> Iterator[tuple[Tensor, Use]]:
         yield stack.embed_positions.weight, use
     if stack.layernorm_embedding is not None:
         yield from _vectors(stack.layernorm_embedding, f"{name}.embed_tokens")
-    for number, layer in enumerate(stack.layers):
+    for number in range(len(stack.layers)):
+        layer = stack.layers[number]  # iterating leaves layers out at random under LayerDrop
         if isinstance(layer, (TransformerEncoderLayerBase, TransformerDecoderLayerBase)):
             yield from _layer_uses(layer, f"{name}.layers.{number}")
     last = f"{name}.layers.{len(stack.layers) - 1}.fc2"

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..gradinit import GradInitError
 from .adamw2 import adam_direction
-from .wrapped import WrappedOptimizer, fraction, pair
+from .wrapped import WrappedOptimizer, fraction, pair, positive
 
 # No `from __future__ import annotations` here: fairseq reads the field types themselves.
 
@@ -151,11 +151,12 @@ class FairseqRotational(WrappedOptimizer):
 
     def make(self, params: list[nn.Parameter]) -> torch.optim.Optimizer:
         cfg = self.cfg
-        if not cfg.weight_decay > 0:
+        if not 0 < cfg.weight_decay < math.inf:
             raise GradInitError(
                 f"--weight-decay: found {cfg.weight_decay}; --optimizer rotational turns weights "
                 "by an angle that is 0 without it, give a number above 0, as 0.1"
             )
+        positive(cfg.adam_eps, "--adam-eps")
         average = fraction(cfg.rotational_average, "--rotational-average")
         betas = pair(cfg.adam_betas, "--adam-betas")
         return RotationalAdamW(

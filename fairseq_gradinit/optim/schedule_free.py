@@ -20,7 +20,7 @@ from omegaconf import II
 from torch import nn
 
 from ..gradinit import GradInitError
-from .wrapped import WrappedOptimizer, not_negative, pair
+from .wrapped import WrappedOptimizer, not_negative, pair, positive
 
 # No `from __future__ import annotations` here: fairseq reads the field types themselves.
 
@@ -63,6 +63,7 @@ class FairseqScheduleFree(WrappedOptimizer):
             ) from None
         config = self.optimizer_config
         not_negative(config["weight_decay"], "--weight-decay")
+        positive(config["eps"], "--adam-eps")
         if config["betas"][0] == 0:
             raise GradInitError(
                 f"--adam-betas: found {self.cfg.adam_betas}; the first is the share of the average "

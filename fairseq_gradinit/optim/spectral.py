@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -37,6 +39,18 @@ def sigma_max(matrix: Tensor, vector: Tensor, iterations: int = LATER_ITERATIONS
         vector.copy_(torch.where(found > 0, right / found, vector))
         estimate = torch.where(found > 0, found, matrix.norm())
     return estimate
+
+
+def sigma_kept(matrix: Tensor, state: dict[str, Any], name: str) -> Tensor:
+    """σ_max(matrix) from the vector state[name], by ten iterations for the first matrix that is not
+    zero and one for each later. A branch whose gradient is zero at first, as LayerDrop leaves it,
+    starts as late as it moves.
+    """
+    begun = f"{name}_begun"
+    if state.get(begun):
+        return sigma_max(matrix, state[name], LATER_ITERATIONS)
+    state[begun] = bool(matrix.any())  # waits for the device, but once
+    return sigma_max(matrix, state[name], FIRST_ITERATIONS)
 
 
 def published_sigma(matrix: Tensor, vector: Tensor) -> Tensor:

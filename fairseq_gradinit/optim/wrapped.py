@@ -58,9 +58,8 @@ class WrappedOptimizer(FairseqOptimizer):
 
     @property
     def lr(self) -> float:
-        """--lr, or the first of several."""
-        lr = self.cfg.lr
-        return float(lr if isinstance(lr, (int, float)) else lr[0])
+        """--lr, or the first of several. Raises: GradInitError."""
+        return first_rate(self.cfg.lr)
 
     @property
     def supports_flat_params(self) -> bool:
@@ -108,6 +107,15 @@ def prepare(run: Any, model: nn.Module) -> None:
         roles.tag(model)
 
 
+def first_rate(lr: Any) -> float:
+    """--lr, or the first of one for each epoch. Raises: GradInitError: one of them is no rate."""
+    rates = [lr] if isinstance(lr, (int, float)) else list(lr)
+    if not rates:
+        raise GradInitError("--lr: found []; give a number")
+    first, *_ = (not_negative(rate, "--lr") for rate in rates)
+    return first
+
+
 def pair(text: Any, flag: str) -> tuple[float, float]:
     """Two numbers in [0, 1) from a flag such as '(0.9, 0.98)'. Raises: GradInitError."""
     try:
@@ -126,6 +134,13 @@ def fraction(value: float, flag: str) -> float:
     """A number in [0, 1). Raises: GradInitError."""
     if not 0 <= value < 1:
         raise GradInitError(f"{flag}: found {value}; give a number from 0 up to 1, 1 excluded")
+    return float(value)
+
+
+def positive(value: float, flag: str) -> float:
+    """A finite number > 0. Raises: GradInitError."""
+    if not 0 < value < float("inf"):
+        raise GradInitError(f"{flag}: found {value}; give a number above 0")
     return float(value)
 
 

@@ -60,6 +60,7 @@ def test_the_marks_are_what_they_say():
         (["--points=1"], "--points: found 1; give 2 or more"),
         (["--updates=0"], "--updates: found 0; give 1 or more"),
         (["--lowest=1", "--highest=0.1"], "give 0 < lowest < highest"),
+        (["--highest=inf"], "give 0 < lowest < highest"),
     ],
 )
 def test_bad_input_is_one_line(grammar, tmp_path, flags, says):

@@ -194,6 +194,10 @@ def test_16_bits_measure_as_32(grammar, tmp_path, flags):
         (["--catapult-start=-1"], "--catapult-start: found -1"),
         (["--catapult-cap=nan"], "--catapult-cap: found nan"),
         (["--lr=1,2"], "--lr: found 2 rates"),
+        (["--lr=0"], "--lr: found 0"),
+        (["--lr=-1"], "--lr: found -1"),
+        (["--catapult-decay=step", "--lr-deacy-period=0"], r"--catapult-decay step: .*period > 0"),
+        (["--catapult-decay=cosine", f"--max-update={T}"], f"--max-update: found {T}"),
     ],
 )
 def test_bad_flags_are_one_line(grammar, tmp_path, flags, named):
@@ -202,11 +206,26 @@ def test_bad_flags_are_one_line(grammar, tmp_path, flags, named):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("flag", ["--lr=-1", "--lr=1,2", "--decay-updates=0"])
+def test_bad_flags_of_nowarmup_are_one_line(grammar, tmp_path, flag):
+    named, _, _ = flag.partition("=")
+    with pytest.raises(SystemExit, match=f"{named}: found") as caught:
+        train(grammar, tmp_path, *ADAM, "--lr-scheduler=inverse_sqrt_nowarmup", flag)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_run_that_cannot_measure_is_one_line(grammar, tmp_path, monkeypatch):
     monkeypatch.setitem(TASK_REGISTRY, "translation", TranslationTask)  # fairseq's own
     with pytest.raises(SystemExit, match=r"catapult: at update 1 .*--task") as caught:
         train(grammar, tmp_path, *CATAPULT, "--max-update=2")
     assert "\n" not in str(caught.value)
+
+
+def test_fairseq_s_schedules_take_up_a_catapult_s_checkpoint(grammar, tmp_path):
+    train(grammar, tmp_path, *CATAPULT)
+    stock = ["--lr-scheduler=inverse_sqrt", f"--warmup-updates={T}", f"--lr={LR}"]
+    train(grammar, tmp_path, *ADAM, *stock, "--max-update=2")
+    assert checkpoint(tmp_path)["optimizer_history"][-1]["num_updates"] == 2
 
 
 def test_a_checkpoint_of_another_schedule_is_one_line(grammar, tmp_path):

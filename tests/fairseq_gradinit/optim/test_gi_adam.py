@@ -32,16 +32,35 @@ PUBLISHED_V = [0.0009316959, 0.0009288845, 0.001080507, 0.007838656, 0.0101612, 
 
 
 @pytest.mark.parametrize("fused", [False, True])
-def test_steps_as_the_authors_code(fused):
-    p = nn.Parameter(torch.tensor(WEIGHTS))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_steps_as_the_authors_code(fused, dtype):
+    def tensor(values):
+        return torch.tensor(values, dtype=dtype)
+
+    p = nn.Parameter(tensor(WEIGHTS))
     optimizer = GIAdam([p], lr=0.02, betas=(0.9, 0.95), fused=fused)
-    optimizer.start_from(second_moments([torch.tensor(G0)]))
+    optimizer.start_from(second_moments([tensor(G0)]))
     for gradient, expected in zip(GRADIENTS, PUBLISHED):
-        p.grad = torch.tensor(gradient)
+        p.grad = tensor(gradient)
         optimizer.step()
-        torch.testing.assert_close(p.detach(), torch.tensor(expected), rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(p.detach(), tensor(expected), rtol=1e-6, atol=1e-6)
     found = optimizer.state[p]["exp_avg_sq"]
-    torch.testing.assert_close(found, torch.tensor(PUBLISHED_V), rtol=1e-5, atol=0)
+    torch.testing.assert_close(found, tensor(PUBLISHED_V), rtol=1e-5, atol=0)
+
+
+def test_fp64_stays_fp64():
+    """Known values are in fp64, and an update is small beside its weight."""
+    rng = torch.Generator().manual_seed(0)
+    g0, *gradients = torch.randn(9, 50, generator=rng, dtype=torch.float64)
+    p, m, v = nn.Parameter(torch.ones_like(g0)), torch.zeros_like(g0), g0**2
+    optimizer = GIAdam([p], lr=1e-4, betas=(0.9, 0.98))
+    optimizer.start_from(second_moments([g0]))
+    for t, g in enumerate(gradients, start=1):
+        m, v = 0.9 * m + 0.1 * g, 0.98 * v + 0.02 * g * g
+        expected = 1e-4 * m / (1 - 0.9**t) / ((v / (1 - 0.98**t)).sqrt() + 1e-8)
+        before, p.grad = p.detach().clone(), g
+        optimizer.step()
+        torch.testing.assert_close(before - p.detach(), expected, rtol=1e-9, atol=1e-15)
 
 
 def test_a_constant_gradient_warms_up_by_itself():
@@ -158,6 +177,11 @@ def test_a_task_without_the_hook_is_one_line(grammar, tmp_path, monkeypatch):
         ("--gi-adam-batches=0", "--gi-adam-batches: found 0"),
         ("--gi-adam-batches=100000", "--gi-adam-batches 100000"),
         ("--fp16-adam-stats", "--fp16-adam-stats"),
+        ("--adam-betas=two", "--adam-betas: found two"),
+        ("--adam-betas=(0.9, 1.0)", "--adam-betas: found"),
+        ("--adam-eps=nan", "--adam-eps: found nan"),
+        ("--weight-decay=-1", "--weight-decay: found -1"),
+        ("--lr=-1", "--lr: found -1"),
     ],
 )
 def test_bad_flags_are_one_line(grammar, tmp_path, flag, named):

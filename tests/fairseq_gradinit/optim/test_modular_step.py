@@ -129,8 +129,8 @@ CASES = {
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_equals_the_textbook(case, monkeypatch):
     # Power iteration until it is exact; how near one iteration comes is tested below.
-    monkeypatch.setattr("fairseq_gradinit.optim.modular_step.FIRST_ITERATIONS", 200)
-    monkeypatch.setattr("fairseq_gradinit.optim.modular_step.LATER_ITERATIONS", 200)
+    monkeypatch.setattr("fairseq_gradinit.optim.spectral.FIRST_ITERATIONS", 200)
+    monkeypatch.setattr("fairseq_gradinit.optim.spectral.LATER_ITERATIONS", 200)
     rng = np.random.default_rng(0)
     shape = (5,) if case["kind"] == "vector" else (9, 4)
     start, gradients = rng.normal(size=shape), rng.normal(size=(10, *shape))
@@ -206,6 +206,20 @@ def test_a_zero_gradient_moves_nothing_where_the_released_code_gives_nan():
     p, optimizer = optimizer_of(np.eye(3), "matrix", lr=1.0, target=1.0, weight_decay=0.0)
     step(p, optimizer, np.zeros((3, 3)))
     assert float(torch.linalg.matrix_norm(step(p, optimizer, np.eye(3)), 2)) == pytest.approx(1)
+
+
+def test_ten_iterations_wait_for_the_first_gradient_that_is_not_zero():
+    """A branch that LayerDrop leaves out of update 1 takes no larger first step for it."""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(8):
+        rank_one = torch.outer(*torch.randn(2, 128, generator=generator)).double()
+        gradient = rank_one + torch.randn(128, 128, generator=generator).double()
+        options = {"lr": 1.0, "target": 1.0, "weight_decay": 0.0}
+        p, optimizer = optimizer_of(np.zeros((128, 128)), "matrix", **options)
+        for _ in range(2):
+            step(p, optimizer, np.zeros((128, 128)))
+        norm = float(torch.linalg.matrix_norm(step(p, optimizer, gradient), 2))
+        assert norm == pytest.approx(1.0, rel=0.01)
 
 
 def test_a_padding_row_stays_zero():

@@ -1,11 +1,14 @@
 """What the common table of tests does not ask: flags set or refused, a language model."""
 
+import math
+
 import pytest
 import torch
 from corpus import binarise_target, write_corpus
 from fairseq import optim
-from fairseq_runs import checkpoint, command, run, train, train_arguments
+from fairseq_runs import build, checkpoint, command, run, train, train_arguments
 from omegaconf import OmegaConf
+from optimizer_rows import ROWS
 
 from fairseq_gradinit.gradinit import GradInitError
 from fairseq_gradinit.optim.wrapped import prepare
@@ -93,6 +96,35 @@ def test_one_flat_vector_is_one_line(name):
     cfg = OmegaConf.create({"_name": name, "lr": [0.1], "weight_decay": 0.1})
     with pytest.raises(SystemExit, match="--fp16-no-flatten-grads"):
         optim.build_optimizer(cfg, [torch.nn.Parameter(torch.zeros(9))])
+
+
+WILD = {
+    "weight_decay": ("-1", "nan", "inf"),
+    "adam_eps": ("0", "-1", "nan", "inf"),
+    "adam_betas": ("two", "(0.9,)", "(0.9, 1.0)"),
+    "modular_betas": ("two", "0.9"),
+    "modular_momentum": ("1", "nan"),
+    "modular_blocks_mass": ("0", "nan", "inf"),
+    "muon_momentum": ("-1", "nan"),
+    "rotational_average": ("1", "nan"),
+    "adamw2_tau": ("0", "nan"),
+}
+
+
+@pytest.mark.parametrize("name", [row.name for row in ROWS if row.name != "gi_adam"])
+def test_numbers_that_cannot_be_are_one_line(name, grammar, tmp_path):
+    _, _, trainer = build(grammar, tmp_path, f"--optimizer={name}", "--weight-decay=0.1")
+    plain = OmegaConf.to_container(trainer.cfg.optimizer, resolve=True)
+    parameters = list(trainer.model.parameters())
+    wild = [(key, value) for key, values in WILD.items() if key in plain for value in values]
+    wild += [("lr", [-1.0]), ("lr", [math.nan]), ("lr", [])]
+    assert len(wild) > 5
+    for key, value in wild:
+        given = float(value) if isinstance(plain[key], float) else value
+        cfg = OmegaConf.create({**plain, key: given})
+        with pytest.raises(SystemExit, match=f"--{key.replace('_', '-')}: found") as caught:
+            optim.build_optimizer(cfg, parameters)
+        assert "\n" not in str(caught.value), (key, value)
 
 
 def test_a_refusal_from_the_command_line_has_an_exit_code_and_no_trace(grammar, tmp_path):

@@ -91,6 +91,11 @@ def test_every_parameter_of_a_translation_model_is_known(flags):
     assert len(plans(model)) == len(roles)
 
 
+def test_layers_that_layerdrop_leaves_out_are_known_too():
+    model = translation_model(encoder_layerdrop=1.0, decoder_layerdrop=1.0)
+    assert all(role.uses for role in roles_of(list(model.parameters()), "muon"))
+
+
 def test_kinds_and_targets_of_tied_and_untied_embeddings():
     untied = plans(translation_model())
     assert untied["decoder.output_projection.weight"]["kind"] == "matrix"

@@ -39,7 +39,7 @@ SHAPES = [(9, 4), (6,)]
 @pytest.mark.parametrize("tau", [0.01, 1e3])
 def test_adamw2_equals_the_textbook(shape, tau, monkeypatch):
     for name in ("FIRST_ITERATIONS", "LATER_ITERATIONS"):
-        monkeypatch.setattr(f"fairseq_gradinit.optim.adamw2.{name}", 200)
+        monkeypatch.setattr(f"fairseq_gradinit.optim.spectral.{name}", 200)
     start, gradients = random_problem(shape)
     p = parameter(start)
     found = run(p, AdamW2([p], 0.02, (0.9, 0.98), 1e-8, 0.1, tau), gradients)
@@ -70,7 +70,7 @@ def test_adamw2_bounds_the_change_of_the_largest_singular_value():
 def test_adamw2_steps_each_matrix_at_its_own_share(lr, monkeypatch):
     """σ(W_new − W) ≤ τ·σ(W) by matrix, with equality where lr asks for more; else AdamW's step."""
     for name in ("FIRST_ITERATIONS", "LATER_ITERATIONS"):
-        monkeypatch.setattr(f"fairseq_gradinit.optim.adamw2.{name}", 200)
+        monkeypatch.setattr(f"fairseq_gradinit.optim.spectral.{name}", 200)
     start, gradients = random_problem((24, 12))
     small, large = parameter(start), parameter(100 * start)
     optimizer = AdamW2([small, large], lr, (0.9, 0.98), tau=0.02)
