@@ -46,6 +46,7 @@ class Variant:
     initialise: fills the weights, given the model and the flags.
     profiles: it also needs `profile`, on weights that are still the initial ones.
     post_ln: its formula is one of Post-LN.
+    settle: what it derives from the weights, once more after they were masked.
     folds: a trained checkpoint can be made a stock one (`python -m fairseq_gradinit.init.fold`).
     """
 
@@ -53,6 +54,7 @@ class Variant:
     initialise: Callable[[nn.Module, InitConfig], None] = lambda model, flags: None
     profiles: bool = False
     post_ln: bool = False
+    settle: Callable[[nn.Module], None] = _nothing
     folds: bool = False
 
     @property
@@ -92,6 +94,7 @@ VARIANTS: dict[str, Variant] = {
     "sigma_reparam": Variant(
         sigma_reparam.restructure,
         lambda model, _: sigma_reparam.initialise(model),
+        settle=sigma_reparam.initialise,
         folds=True,
     ),
 }
@@ -139,6 +142,24 @@ def apply(
     if not from_checkpoint:
         chosen.initialise(model, flags)
         _remember(model_config, name)
+
+
+def partner(build: Callable[[Any], nn.Module], flags: InitConfig, model_config: Any) -> nn.Module:
+    """A model of --init as `apply` leaves a fresh one, that no run is to train.
+
+    Args:
+        build: fairseq's, of a configuration, as if weights were to be loaded.
+        flags: the task's.
+        model_config: its configuration; the name is written into it.
+
+    Raises:
+        GradInitError: the variant does not go with the model.
+    """
+    name = str(flags.init)
+    _remember(model_config, name)
+    model = build(model_config)
+    VARIANTS[name].initialise(model, flags)
+    return model
 
 
 def profile(model: nn.Module, name: str, sample: dict[str, Any]) -> None:

@@ -136,6 +136,16 @@ def test_probed_training_is_the_training_it_would_have_been(grammar, tmp_path):
     assert all(torch.equal(plain[name], probed[name]) for name in plain)
 
 
+@pytest.mark.parametrize("flag", ["--checkpoint-activations", "--offload-activations"])
+def test_activations_that_are_not_kept_do_not_change_what_is_measured(grammar, tmp_path, flag):
+    flags = ["--gradient-flow-interval=1", "--sharpness-interval=1", "--dropout=0"]
+    train(grammar, tmp_path / "kept", *flags)
+    train(grammar, tmp_path / "not", *flags, flag)
+    kept, without = first(tmp_path / "kept").scalars(), first(tmp_path / "not").scalars()
+    kept.pop("seconds"), without.pop("seconds")
+    assert without == pytest.approx(kept, rel=1e-3)
+
+
 def test_curvature_and_forward_agree_with_float64(build):
     """The same measurement in 32 bit as the probes make it, and by differences in 64 bit, with an
     activation that has no kink for these to step over."""
