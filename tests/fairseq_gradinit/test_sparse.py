@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from fairseq_runs import checkpoint, command, train
+from fairseq_runs import checkpoint, command, run, train, train_arguments
 from torch import nn
 
 from fairseq_gradinit.gradinit import GradInitError, Settings, learn_scales
@@ -282,6 +282,15 @@ def test_masked_weights_stay_zero_and_the_active_ones_train(grammar, tmp_path, a
             assert not bool(weight[start == 0].any()), name
             active = start != 0
             assert not torch.equal(weight[active], start[active]), name
+
+
+def test_gradinit_gives_word_frequencies_to_a_masked_output_layer(grammar, tmp_path):
+    """An output projection that is tied to no embedding is a layer, and so is masked."""
+    flags = ["--sparsity=0.5", "--optimizer=sgd", "--lr=1e-30", "--gradinit"]
+    arguments = train_arguments(grammar, tmp_path, *flags)
+    run([flag for flag in arguments if flag != "--share-all-embeddings"])
+    weight = checkpoint(tmp_path)["model"]["decoder.output_projection.weight"]
+    assert int((weight == 0).sum()) == weight.numel() // 2
 
 
 @pytest.fixture(scope="module")
