@@ -128,8 +128,9 @@ def test_update_ratio_is_of_the_weights_that_are_stepped(
             assert found == pytest.approx(wanted, rel=tolerance), name
 
 
-def test_probed_training_is_the_training_it_would_have_been(grammar, tmp_path):
-    flags = ["--max-update=4", "--seed=2"]
+@pytest.mark.parametrize("optimizer", ["adam", "gi_adam"])
+def test_probed_training_is_the_training_it_would_have_been(grammar, tmp_path, optimizer):
+    flags = ["--max-update=4", "--seed=2", f"--optimizer={optimizer}"]
     train(grammar, tmp_path / "plain", *flags)
     train(grammar, tmp_path / "probed", *flags, PROBES, "--sharpness-interval=2")
     plain, probed = weights(tmp_path / "plain"), weights(tmp_path / "probed")
