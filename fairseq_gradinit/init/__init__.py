@@ -9,7 +9,7 @@ batch (`profile`). The name is kept in the model's configuration, and so in ever
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,15 @@ from .flags import DEFAULT, NAMES, InitConfig
 from .residual import all_layers
 
 __all__ = ["DEFAULT", "NAMES", "VARIANTS", "InitConfig", "Variant", "apply", "profile", "variant"]
+
+# By which the tensors of a variant's layers differ from the stock ones.
+MARKS = (
+    ".residual_scale",
+    "_layer_norm.gate",
+    ".parametrizations.",
+    ".output_layer_norm.",
+    ".self_attn_layer_norm.weight",
+)
 
 
 def _nothing(model: nn.Module) -> None:
@@ -142,6 +151,25 @@ def apply(
     if not from_checkpoint:
         chosen.initialise(model, flags)
         _remember(model_config, name)
+
+
+def check_loaded(model: nn.Module, name: str, state: Collection[str]) -> None:
+    """Are weights that are to be loaded those of the variant `name`?
+
+    Args:
+        model: what `apply` made.
+        state: their names.
+
+    Raises:
+        GradInitError: one has a tensor of some variant that the other lacks.
+    """
+    for key in sorted(model.state_dict().keys() ^ state):
+        if any(mark in key for mark in MARKS):
+            has, lacks = ("checkpoint", "model") if key in state else ("model", "checkpoint")
+            raise GradInitError(
+                f"--init {name}: the checkpoint to load is of another --init (the {has} has {key}, "
+                f"the {lacks} has not); give the one it was trained with, or another --save-dir"
+            )
 
 
 def partner(build: Callable[[Any], nn.Module], flags: InitConfig, model_config: Any) -> nn.Module:
