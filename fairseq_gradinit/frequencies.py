@@ -52,6 +52,8 @@ def give_word_frequencies(
         target_distribution(counts, smoothing),
         torch.Generator().manual_seed(seed),
         skip=(padding,),
+        # What sparse.py fixes, where the output layer is a layer of its own.
+        mask=getattr(model.get_submodule("decoder.output_projection"), "weight_mask", None),
     )
     return replace(start, seconds=time.monotonic() - started)
 

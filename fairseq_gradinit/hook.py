@@ -8,7 +8,7 @@ updates. Earlier, a checkpoint would overwrite the scales; later, the stale mast
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ class GradInitHook:
                 model = super().build_model(cfg, from_checkpoint)  # type: ignore[misc]
             init.apply(model, self._init, self._flags, cfg, from_checkpoint)
             if not from_checkpoint:
+                model._register_load_state_dict_pre_hook(_only_alike(model, self._init))
                 prepare(self._run, model)
                 if wanted(self._flags) and is_master(self._run.distributed_training):
                     claim(Path(self._run.checkpoint.save_dir), model)
@@ -199,3 +200,13 @@ class GradInitHook:
                 f"{kwargs.get('max_tokens')} and the model's positions; give longer ones, or data"
             )
         return index_lists
+
+
+def _only_alike(model: nn.Module, name: str) -> Callable[..., None]:
+    """A hook on what is loaded into `model`, since fairseq's own message names no flag."""
+
+    def check(state: dict[str, Any], *_: Any) -> None:
+        with one_line_errors():
+            init.check_loaded(model, name, state.keys())
+
+    return check

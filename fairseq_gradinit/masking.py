@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from . import init
 from .files import write_json
 from .one_line import one_line_errors
 from .sparse import check_masked, kept_masked, mask_fraction, mask_like, remask, summary
@@ -40,13 +41,15 @@ class MaskingHook:
                 # remembers the last it built.
                 with torch.random.fork_rng(devices=()):
                     narrow = narrowed(cfg, flags.sparse_like_width)
-                    dense = super().build_model(narrow, True)  # type: ignore[misc]
+                    build = super().build_model  # type: ignore[misc]
+                    dense = init.partner(lambda config: build(config, True), flags, narrow)
             model = super().build_model(cfg, from_checkpoint)  # type: ignore[misc]
             seed = mask_seed(flags, run)
             if dense is None:
                 mask_fraction(model, flags.sparsity, seed)
             else:
                 mask_like(model, dense, seed)
+            init.VARIANTS[str(flags.init)].settle(model)
             self._masked = model
             self._report(model, flags, run)
         return model

@@ -26,7 +26,8 @@ def second_moments(optimizer: Any, parameters: Sequence[nn.Parameter]) -> list[T
     """Adam's v of each of the model's `parameters`; None where the optimizer keeps none yet."""
     state = optimizer.optimizer.state
     try:
-        return _of_each(optimizer, parameters, lambda held: state[held]["exp_avg_sq"])
+        # `state[…]` would make an entry, and an optimizer that has one has begun.
+        return _of_each(optimizer, parameters, lambda held: state.get(held, {})["exp_avg_sq"])
     except KeyError:
         return None
 

@@ -59,6 +59,7 @@ def give_frequencies(
     distribution: Tensor,
     generator: torch.Generator,
     skip: Sequence[int] = (),
+    mask: Tensor | None = None,
 ) -> UnigramStart:
     """Has `norm` → `embeddings` predict `distribution` whatever comes in, and little else.
 
@@ -78,6 +79,7 @@ def give_frequencies(
         distribution: p, [words], above 0.
         generator: of the signs, on the CPU.
         skip: words whose rows stay as they are, such as padding.
+        mask: 0 where E stays 0, [words, d]; each row then moves along the active part of u.
 
     Raises:
         GradInitError: the LayerNorm has no gain and bias of the embeddings' width.
@@ -96,7 +98,12 @@ def give_frequencies(
     offset = torch.where(kept, log_p - log_p[kept].mean(), 0.0)
     u, offset = u.to(embeddings), offset.to(embeddings)
     along = torch.where(kept.to(embeddings.device), embeddings @ u, 0.0)
-    embeddings.add_(torch.outer(offset - along, u / u.dot(u)))
+    if mask is None:
+        embeddings.add_(torch.outer(offset - along, u / u.dot(u)))
+    else:
+        active = u * mask.to(u)
+        squares = active.square().sum(1).clamp_min(1)  # 0 for a row that has nothing active
+        embeddings.add_(((offset - along) / squares)[:, None] * active)
     bias.copy_(u)
     gain.mul_(_signs(width, generator).to(gain))
     return UnigramStart(float(-(distribution * log_p).sum()))

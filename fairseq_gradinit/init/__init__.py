@@ -9,7 +9,7 @@ batch (`profile`). The name is kept in the model's configuration, and so in ever
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,15 @@ from .residual import all_layers
 
 __all__ = ["DEFAULT", "NAMES", "VARIANTS", "InitConfig", "Variant", "apply", "profile", "variant"]
 
+# By which the tensors of a variant's layers differ from the stock ones.
+MARKS = (
+    ".residual_scale",
+    "_layer_norm.gate",
+    ".parametrizations.",
+    ".output_layer_norm.",
+    ".self_attn_layer_norm.weight",
+)
+
 
 def _nothing(model: nn.Module) -> None:
     pass
@@ -46,6 +55,7 @@ class Variant:
     initialise: fills the weights, given the model and the flags.
     profiles: it also needs `profile`, on weights that are still the initial ones.
     post_ln: its formula is one of Post-LN.
+    settle: what it derives from the weights, once more after they were masked.
     folds: a trained checkpoint can be made a stock one (`python -m fairseq_gradinit.init.fold`).
     """
 
@@ -53,6 +63,7 @@ class Variant:
     initialise: Callable[[nn.Module, InitConfig], None] = lambda model, flags: None
     profiles: bool = False
     post_ln: bool = False
+    settle: Callable[[nn.Module], None] = _nothing
     folds: bool = False
 
     @property
@@ -92,6 +103,7 @@ VARIANTS: dict[str, Variant] = {
     "sigma_reparam": Variant(
         sigma_reparam.restructure,
         lambda model, _: sigma_reparam.initialise(model),
+        settle=sigma_reparam.initialise,
         folds=True,
     ),
 }
@@ -139,6 +151,43 @@ def apply(
     if not from_checkpoint:
         chosen.initialise(model, flags)
         _remember(model_config, name)
+
+
+def check_loaded(model: nn.Module, name: str, state: Collection[str]) -> None:
+    """Are weights that are to be loaded those of the variant `name`?
+
+    Args:
+        model: what `apply` made.
+        state: their names.
+
+    Raises:
+        GradInitError: one has a tensor of some variant that the other lacks.
+    """
+    for key in sorted(model.state_dict().keys() ^ state):
+        if any(mark in key for mark in MARKS):
+            has, lacks = ("checkpoint", "model") if key in state else ("model", "checkpoint")
+            raise GradInitError(
+                f"--init {name}: the checkpoint to load is of another --init (the {has} has {key}, "
+                f"the {lacks} has not); give the one it was trained with, or another --save-dir"
+            )
+
+
+def partner(build: Callable[[Any], nn.Module], flags: InitConfig, model_config: Any) -> nn.Module:
+    """A model of --init as `apply` leaves a fresh one, that no run is to train.
+
+    Args:
+        build: fairseq's, of a configuration, as if weights were to be loaded.
+        flags: the task's.
+        model_config: its configuration; the name is written into it.
+
+    Raises:
+        GradInitError: the variant does not go with the model.
+    """
+    name = str(flags.init)
+    _remember(model_config, name)
+    model = build(model_config)
+    VARIANTS[name].initialise(model, flags)
+    return model
 
 
 def profile(model: nn.Module, name: str, sample: dict[str, Any]) -> None:

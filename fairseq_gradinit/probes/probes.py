@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..checkpointing import without_checkpointing
 from ..gradinit.borrowed import borrowed
 from ..layers import other_parameters, weight_matrices
 from ..optimizer_view import gradient_factor, second_moments, stepped_weights
@@ -158,17 +159,23 @@ class Probes:
         part = part_of(sample, padding)
         parameters = [p for p in self._model.parameters() if p.grad is not None]
         direction = [p.grad.float() * factor for p in parameters if p.grad is not None]
-        with borrowed(self._model), watched(self._model, part, padding) as seen:
+        with self._held_still(), watched(self._model, part, padding) as seen:
             hessian = Hessian(lambda: _loss(self._model, criterion, part), parameters)
             record.gradient_sharpness = sharpness_along(hessian, direction)
         record.attention_entropy = dict(seen.entropy)
         record.token_spread = dict(seen.spread)
 
+    @contextlib.contextmanager
+    def _held_still(self) -> Iterator[None]:
+        """Deterministic, in 32 bit, and with activations kept, which double backward needs."""
+        with borrowed(self._model), without_checkpointing(self._model):
+            yield
+
     def _measure_eigenvalues(
         self, record: Record, sample: dict[str, Any], criterion: nn.Module, optimizer: Any
     ) -> None:
         parameters = [p for p in self._model.parameters() if p.grad is not None]
-        with borrowed(self._model):
+        with self._held_still():
             hessian = Hessian(lambda: _loss(self._model, criterion, sample), parameters)
             start = random_start(parameters, record.update)
             record.top_eigenvalue = top_eigenvalue(hessian, start)

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from fairseq_runs import checkpoint, command, train
+from fairseq_runs import checkpoint, command, run, train, train_arguments
 from torch import nn
 
 from fairseq_gradinit.gradinit import GradInitError, Settings, learn_scales
@@ -208,21 +208,23 @@ def matrices(save_dir, key="model"):
     }
 
 
-@pytest.fixture(scope="module")
-def at_start(grammar, tmp_path_factory):
+def pair_at_start(grammar, folder, *flags):
     """The wide model of the default seed before it moves, and its dense partner."""
-    found = {}
-    still = ["--optimizer=sgd", "--lr=1e-30"]
     narrow = [
         f"--{side}-{what}"
         for side in ("encoder", "decoder")
         for what in ("embed-dim=8", "ffn-embed-dim=16")
     ]
-    for name, flags in {"sparse": [SPARSE], "dense": narrow}.items():
-        folder = tmp_path_factory.mktemp(name)
-        train(grammar, folder, *still, *flags)
-        found[name] = matrices(folder)
+    found = {}
+    for name, widths in {"sparse": [SPARSE], "dense": narrow}.items():
+        train(grammar, folder / name, "--optimizer=sgd", "--lr=1e-30", *widths, *flags)
+        found[name] = matrices(folder / name)
     return found
+
+
+@pytest.fixture(scope="module")
+def at_start(grammar, tmp_path_factory):
+    return pair_at_start(grammar, tmp_path_factory.mktemp("pair"))
 
 
 def test_the_pair_has_the_same_active_weights_layer_by_layer(at_start):
@@ -231,6 +233,20 @@ def test_the_pair_has_the_same_active_weights_layer_by_layer(at_start):
         dense = at_start["dense"][name].flatten()
         assert weight.numel() == 4 * dense.numel()
         assert torch.equal(weight[weight != 0].sort().values, dense.sort().values), name
+
+
+@pytest.mark.parametrize("init", ["deepnorm", "sigma_reparam"])
+def test_the_pair_starts_alike_with_another_init(grammar, tmp_path, init):
+    """By the formula of --init at the dense model's width, not by fairseq's."""
+    found = pair_at_start(grammar, tmp_path, f"--init={init}")
+    for name, weight in found["sparse"].items():
+        dense = found["dense"][name].flatten()
+        assert torch.equal(weight[weight != 0].sort().values, dense.sort().values), name
+    if init == "sigma_reparam":  # γ = σ(W) of the masked W, so that it starts as the plain model
+        state = checkpoint(tmp_path / "sparse")["model"]
+        for name, weight in found["sparse"].items():
+            gain = state[name.replace("original", "0.gain")]
+            assert float(gain) == pytest.approx(float(torch.linalg.matrix_norm(weight, 2)), 1e-4)
 
 
 RUNS = {
@@ -266,6 +282,15 @@ def test_masked_weights_stay_zero_and_the_active_ones_train(grammar, tmp_path, a
             assert not bool(weight[start == 0].any()), name
             active = start != 0
             assert not torch.equal(weight[active], start[active]), name
+
+
+def test_gradinit_gives_word_frequencies_to_a_masked_output_layer(grammar, tmp_path):
+    """An output projection that is tied to no embedding is a layer, and so is masked."""
+    flags = ["--sparsity=0.5", "--optimizer=sgd", "--lr=1e-30", "--gradinit"]
+    arguments = train_arguments(grammar, tmp_path, *flags)
+    run([flag for flag in arguments if flag != "--share-all-embeddings"])
+    weight = checkpoint(tmp_path)["model"]["decoder.output_projection.weight"]
+    assert int((weight == 0).sum()) == weight.numel() // 2
 
 
 @pytest.fixture(scope="module")

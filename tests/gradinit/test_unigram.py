@@ -59,6 +59,20 @@ def test_the_common_part_of_the_states_predicts_the_frequencies() -> None:
     torch.testing.assert_close(predicted, p[words] / p[words].sum(), rtol=1e-4, atol=1e-9)
 
 
+def test_a_masked_softmax_layer_predicts_them_with_its_active_weights() -> None:
+    norm, embeddings = fresh()
+    p = zipf()
+    mask = torch.rand(WORDS, WIDTH, generator=generator(1)) < 0.2
+    mask[7] = False
+    mask[PADDING, :2] = True
+    embeddings *= mask
+    give_frequencies(norm, embeddings, p, generator(), skip=(PADDING,), mask=mask)
+    assert not bool(embeddings[~mask].any()) and bool(embeddings.isfinite().all())
+    words = [word for word in range(WORDS) if word not in (PADDING, 7)]
+    predicted = torch.softmax((embeddings @ norm.bias.detach())[words].double(), 0)
+    torch.testing.assert_close(predicted, p[words] / p[words].sum(), rtol=1e-4, atol=1e-9)
+
+
 def test_the_loss_starts_at_the_entropy_and_a_little_noise() -> None:
     norm, embeddings = fresh()
     p = zipf()

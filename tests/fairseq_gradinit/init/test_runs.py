@@ -155,8 +155,10 @@ def test_gradinit_goes_on_top(grammar, tmp_path, profiled):
 
 def test_another_init_does_not_go_on_with_a_checkpoint(grammar, trained):
     save_dir = trained("deepnorm")
-    with pytest.raises(Exception, match="architectures match"):
+    with pytest.raises(SystemExit, match=r"--init default: .*checkpoint has .*residual_scale"):
         train(grammar, save_dir, "--init=default", "--max-update=9")
+    with pytest.raises(SystemExit, match=r"--init tfixup: .*layer_norm.*other --save-dir$"):
+        train(grammar, save_dir, "--init=tfixup", "--max-update=9")
 
 
 def test_a_pre_ln_model_gets_one_line(grammar, tmp_path):

@@ -128,12 +128,23 @@ def test_update_ratio_is_of_the_weights_that_are_stepped(
             assert found == pytest.approx(wanted, rel=tolerance), name
 
 
-def test_probed_training_is_the_training_it_would_have_been(grammar, tmp_path):
-    flags = ["--max-update=4", "--seed=2"]
+@pytest.mark.parametrize("optimizer", ["adam", "gi_adam"])
+def test_probed_training_is_the_training_it_would_have_been(grammar, tmp_path, optimizer):
+    flags = ["--max-update=4", "--seed=2", f"--optimizer={optimizer}"]
     train(grammar, tmp_path / "plain", *flags)
     train(grammar, tmp_path / "probed", *flags, PROBES, "--sharpness-interval=2")
     plain, probed = weights(tmp_path / "plain"), weights(tmp_path / "probed")
     assert all(torch.equal(plain[name], probed[name]) for name in plain)
+
+
+@pytest.mark.parametrize("flag", ["--checkpoint-activations", "--offload-activations"])
+def test_activations_that_are_not_kept_do_not_change_what_is_measured(grammar, tmp_path, flag):
+    flags = ["--gradient-flow-interval=1", "--sharpness-interval=1", "--dropout=0"]
+    train(grammar, tmp_path / "kept", *flags)
+    train(grammar, tmp_path / "not", *flags, flag)
+    kept, without = first(tmp_path / "kept").scalars(), first(tmp_path / "not").scalars()
+    kept.pop("seconds"), without.pop("seconds")
+    assert without == pytest.approx(kept, rel=1e-3)
 
 
 def test_curvature_and_forward_agree_with_float64(build):
