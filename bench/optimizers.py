@@ -19,7 +19,7 @@ from fairseq_parts import Run, run
 from side_by_side import Row, about, prepare, quartiles, rows, show, timed
 
 from fairseq_gradinit.files import write_json
-from fairseq_gradinit.optim import modular_step
+from fairseq_gradinit.optim import spectral
 from fairseq_gradinit.optim.schedule_free import gradient_point
 from fairseq_gradinit.probes.probes import Probes
 
@@ -70,7 +70,7 @@ def power_iteration(width: int, rounds: int, layers: int = 1) -> Row:
     """The share of σ_max in an update of modular_adam on 1,024 tokens."""
     built, sample = run(layers, width, "--optimizer=modular_adam"), batches(1, 1024)[0]
     spent = [0.0]
-    plain = modular_step.sigma_max
+    plain = spectral.sigma_max
 
     def watched(*args: Any, **kwargs: Any) -> torch.Tensor:
         start = time.process_time()
@@ -80,7 +80,7 @@ def power_iteration(width: int, rounds: int, layers: int = 1) -> Row:
 
     shares: list[float] = []
     seconds: list[float] = []
-    modular_step.sigma_max = watched
+    spectral.sigma_max = watched
     try:
         for at in range(rounds + 1):
             spent[0], start = 0.0, time.process_time()
@@ -89,7 +89,7 @@ def power_iteration(width: int, rounds: int, layers: int = 1) -> Row:
                 seconds.append(time.process_time() - start)
                 shares.append(spent[0] / seconds[-1])
     finally:
-        modular_step.sigma_max = plain
+        spectral.sigma_max = plain
     low, middle, high = quartiles(shares)
     return Row(round(middle, 4), round(low, 4), round(high, 4), quartiles(seconds)[1], 0.05)
 

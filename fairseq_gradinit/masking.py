@@ -11,6 +11,7 @@ from torch import nn
 
 from . import init
 from .files import write_json
+from .gradinit import GradInitError
 from .one_line import one_line_errors
 from .sparse import check_masked, kept_masked, mask_fraction, mask_like, remask, summary
 from .sparse_config import check_masks, mask_flag, mask_seed, masks_wanted, narrowed
@@ -31,6 +32,9 @@ class MaskingHook:
         """As the task's own; a model built to be trained is masked. Raises: SystemExit."""
         flags, run = self._flags, self._run  # type: ignore[attr-defined]
         if from_checkpoint or not masks_wanted(flags):
+            if not from_checkpoint:
+                with one_line_errors():
+                    _check_unmasked(flags, run)
             return super().build_model(cfg, from_checkpoint)  # type: ignore[misc]
         with one_line_errors():
             check_masks(flags, run)
@@ -84,4 +88,23 @@ class MaskingHook:
                 "sparsity": flags.sparsity,
                 "mask_seed": mask_seed(flags, run),
             }
-            write_json(Path(run.checkpoint.save_dir) / "gradinit" / "sparse.json", asked | made)
+            write_json(_record(run), asked | made)
+
+
+def _record(run: Any) -> Path:
+    return Path(run.checkpoint.save_dir) / "gradinit" / "sparse.json"
+
+
+def _check_unmasked(flags: Any, run: Any) -> None:
+    """Refuses to go on without the masks of before. Raises: GradInitError."""
+    if flags.mask_seed is not None:
+        raise GradInitError(
+            f"--mask-seed {flags.mask_seed}: nothing is masked; give --sparse-like-width or "
+            "--sparsity too"
+        )
+    folder = Path(run.checkpoint.save_dir)
+    if _record(run).exists() and (folder / "checkpoint_last.pt").exists():
+        raise GradInitError(
+            f"--save-dir {folder}: the training there is masked (gradinit/sparse.json); give its "
+            "--sparse-like-width or --sparsity again, or another --save-dir"
+        )

@@ -161,14 +161,21 @@ def check_loaded(model: nn.Module, name: str, state: Collection[str]) -> None:
         state: their names.
 
     Raises:
-        GradInitError: one has a tensor of some variant that the other lacks.
+        GradInitError: one has tensors of some variant, and the other none.
     """
-    for key in sorted(model.state_dict().keys() ^ state):
-        if any(mark in key for mark in MARKS):
-            has, lacks = ("checkpoint", "model") if key in state else ("model", "checkpoint")
+    made = model.state_dict().keys()
+    for mark in MARKS:  # that one has at all; how many, the number of layers says too
+        holding = {
+            whose: next((key for key in keys if mark in key), None)
+            for whose, keys in (("checkpoint", state), ("model", made))
+        }
+        found = [key for key in holding.values() if key]
+        if len(found) == 1:
+            has, lacks = sorted(holding, key=lambda whose: holding[whose] is None)
             raise GradInitError(
-                f"--init {name}: the checkpoint to load is of another --init (the {has} has {key}, "
-                f"the {lacks} has not); give the one it was trained with, or another --save-dir"
+                f"--init {name}: the checkpoint to load is of another --init (the {has} has "
+                f"{found[0]}, the {lacks} has not); give the one it was trained with, or another "
+                "--save-dir"
             )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import pytest
 import torch
@@ -329,6 +330,14 @@ def test_other_masks_than_the_checkpoints_are_refused_in_one_line(
     assert "--mask-seed" in str(stopped.value) and "\n" not in str(stopped.value)
 
 
+def test_a_masked_training_does_not_go_on_without_its_masks(grammar, trained, tmp_path):
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    with pytest.raises(SystemExit) as stopped:
+        train(grammar, tmp_path, "--max-update=4", "--seed=4")
+    assert "the training there is masked" in str(stopped.value)
+    assert "\n" not in str(stopped.value)
+
+
 def test_checkpoint_decodes_under_stock_fairseq(grammar, trained):
     result = command(
         "generate",
@@ -345,6 +354,7 @@ def test_checkpoint_decodes_under_stock_fairseq(grammar, trained):
     [
         ([SPARSE, "--sparsity=0.5"], "--sparsity: --sparse-like-width sets"),
         (["--sparsity=1"], "--sparsity: found 1"),
+        (["--mask-seed=3"], "--mask-seed 3: nothing is masked"),
         (["--sparsity=-0.1"], "--sparsity: found -0.1"),
         (["--sparse-like-width=16"], "--sparse-like-width 16: give a width between 0 and"),
         (["--sparse-like-width=0"], "--sparse-like-width 0: give a width between 0 and"),

@@ -161,6 +161,11 @@ def test_another_init_does_not_go_on_with_a_checkpoint(grammar, trained):
         train(grammar, save_dir, "--init=tfixup", "--max-update=9")
 
 
+def test_another_depth_is_no_other_init(grammar, trained):
+    with pytest.raises(Exception, match="architectures match"):
+        train(grammar, trained("deepnorm"), "--init=deepnorm", "--encoder-layers=3")
+
+
 def test_a_pre_ln_model_gets_one_line(grammar, tmp_path):
     with pytest.raises(SystemExit, match=r"fairseq-train: error: --init admin: .*Post-LN"):
         train(grammar, tmp_path, "--init=admin", *PRE_LN)
