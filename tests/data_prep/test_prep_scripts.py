@@ -86,7 +86,7 @@ def test_an_option_that_is_missing_is_one_line_of_the_script(script, one_line):
     "options, words",
     [
         (["--sentencepiece", "many"], ["--sentencepiece", "'many'"]),
-        (["--sentencepiece", 0], ["--sentencepiece", "'0'", "1 or more"]),
+        (["--sentencepiece", 0], ["--sentencepiece", "'0'", "1 to 1,000,000"]),
         (["--bpe", "x"], ["--bpe", "'x'"]),
         (["--bpe", 5, "--sentencepiece", 5], ["--sentencepiece and --bpe", "give one"]),
         (["--bpe", 5, "--bpe-codes", "own/train.de"], ["not a file of BPE merges"]),
