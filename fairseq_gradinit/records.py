@@ -163,8 +163,8 @@ def matching(path: Path, record: ScalesRecord, blocks: Sequence[Block]) -> list[
         scale, matrix = found[block.name].scale, len(block.shape) > 1 and block.kind != EMBEDDING
         if matrix and scale < SMALLEST_SCALE:
             raise GradInitError(
-                f"--gradinit-scales: {path}: the scale of {block.name} is {scale:g}, which wipes it "
-                "out; give those of an earlier run, or learn them with --gradinit"
+                f"--gradinit-scales: {path}: the scale of {block.name} is {scale:g}, which wipes it"
+                " out; give those of an earlier run, or learn them with --gradinit"
             )
     return [found[name] for name in wanted]
 
