@@ -33,6 +33,7 @@ BAD_FLAGS = {
     "branch-scale-inf": (["--gradinit-branch-scale=inf"], "--gradinit-branch-scale: found inf"),
     "branch-scale-nan": (["--gradinit-branch-scale=nan"], "--gradinit-branch-scale: found nan"),
     "branch-scale-huge": (["--gradinit-branch-scale=1e7"], "give a number between 0.01 and 1e+06"),
+    "huge-trial": (["--gradinit-trial=99999999999"], "found 99999999999; give 0 to 10000"),
     "huge-lookahead": (["--gradinit-lookahead=1000000"], "found 1000000; give 1 to 1000"),
     "no-lr": (["--lr=[]"], "--lr: found []; give a number"),
     "no-update-freq": (["--update-freq=[]"], "--update-freq: found []; give a number"),

@@ -189,7 +189,7 @@ def test_a_line_is_added_through_no_link(tmp_path):
     (tmp_path / "precious").write_text("mine")
     (tmp_path / "watch.jsonl").symlink_to(tmp_path / "precious")
     with pytest.raises(
-        FileError, match=r"watch\.jsonl: is a link, which is not followed; remove it"
+        files.FileError, match=r"watch\.jsonl: is a link, which is not followed; remove it"
     ):
         files.append_json_line(tmp_path / "watch.jsonl", {"update": 1})
     assert (tmp_path / "precious").read_text() == "mine"
