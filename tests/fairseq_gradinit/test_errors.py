@@ -36,6 +36,7 @@ BAD_FLAGS = {
     "huge-trial": (["--gradinit-trial=99999999999"], "found 99999999999; give 0 to 10000"),
     "huge-lookahead": (["--gradinit-lookahead=1000000"], "found 1000000; give 1 to 1000"),
     "no-lr": (["--lr=[]"], "--lr: found []; give a number"),
+    "update-freq": (["--update-freq=0"], "--update-freq: found 0; give a whole number from 1 on"),
     "no-update-freq": (["--update-freq=[]"], "--update-freq: found []; give a number"),
     "scales-folder": (["--gradinit-scales=/tmp"], "/tmp: is not a regular file; give a file"),
     "encoder-scale": (
