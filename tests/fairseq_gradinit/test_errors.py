@@ -97,6 +97,8 @@ def test_missing_train_split(grammar, tmp_path):
         file.unlink()
     with pytest.raises(SystemExit, match=r"--gradinit: no train split .*--trainpref"):
         train(data, tmp_path / "run", *GRADINIT)
+    with pytest.raises(SystemExit, match=r"--gradinit: no nine split .*--trainpref, or name it"):
+        train(data, tmp_path / "run", *GRADINIT, "--train-subset=nine")
 
 
 def test_file_where_the_folder_should_be(grammar, tmp_path):
