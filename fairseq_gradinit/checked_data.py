@@ -74,7 +74,7 @@ class CheckedData:
             except FileNotFoundError as error:
                 raise GradInitError(
                     f"--gradinit: no {split} split ({error}); binarise one with "
-                    f"fairseq-preprocess --{split}pref, or name it with --{_flag(split)}"
+                    f"fairseq-preprocess --{_option(split)}, or name it with --{_flag(split)}"
                 ) from error
             dataset = self._run.dataset  # type: ignore[attr-defined]
             if split in dataset.valid_subset.split(",") and not dataset.disable_validation:
@@ -107,6 +107,11 @@ class CheckedData:
                 f"sentence(s) in multiples of {multiple}; give more that are short enough, "
                 "--required-batch-size-multiple 1 or --disable-validation"
             )
+
+
+def _option(split: str) -> str:
+    """Of fairseq-preprocess, which knows three splits by name."""
+    return f"{split if split in ('valid', 'test') else 'train'}pref"
 
 
 def _flag(split: str) -> str:

@@ -136,6 +136,8 @@ def append_json_line(path: Path, value: Any) -> None:
                 file.truncate(end)
                 raise
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise FileError(f"{path}: is a link, which is not followed; remove it") from error
         raise FileError(
             f"{path}: cannot be written ({error.strerror}); give a writable folder with room in it"
         ) from error

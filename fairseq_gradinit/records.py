@@ -15,10 +15,12 @@ from msgspec import Meta, Struct
 
 from .files import FileError, finite, read_bytes, read_json, replacing, shown, write_json
 from .gradinit import Block, GradInitError, Iteration, LearnedScales
+from .gradinit.blocks import EMBEDDING
 from .gradinit.settings import LARGEST_SCALE
 from .gradinit.trial import Trial, highest_that_trains
 
 FORMAT: Literal[1] = 1
+SMALLEST_SCALE = 1e-12  # of a matrix: a smaller one leaves nothing of it
 READ = ("source_worth", "encoder_spread", "decoder_spread")
 
 Size = Annotated[int, Meta(ge=0)]
@@ -156,6 +158,14 @@ def matching(path: Path, record: ScalesRecord, blocks: Sequence[Block]) -> list[
             f"--gradinit-scales: {path} is of another model: {'; '.join(differing[:3])}{more}; "
             "give the scales of this architecture or learn them with --gradinit"
         )
+    for block in blocks:
+        # Biases may go to 0, and embeddings with the paper's settings; a matrix that does is gone.
+        scale, matrix = found[block.name].scale, len(block.shape) > 1 and block.kind != EMBEDDING
+        if matrix and scale < SMALLEST_SCALE:
+            raise GradInitError(
+                f"--gradinit-scales: {path}: the scale of {block.name} is {scale:g}, which wipes it"
+                " out; give those of an earlier run, or learn them with --gradinit"
+            )
     return [found[name] for name in wanted]
 
 

@@ -73,6 +73,8 @@ def settings_of(flags: Flags, run: RunConfig) -> Settings:
     for flag in ("lr", "update_freq"):
         if not run.optimization[flag]:
             raise GradInitError(f"--{flag.replace('_', '-')}: found []; give a number")
+    if (least := min(run.optimization.update_freq)) < 1:
+        raise GradInitError(f"--update-freq: found {least}; give a whole number from 1 on")
     given = {
         **given_settings(flags),
         "algorithm": _algorithm(flags, run),

@@ -47,19 +47,40 @@ child() {
 prepare() {
   [[ -n "${OWN_DATA}" ]] || return 0
   OWN_DATA='' # once is enough
-  local home="${DATA%/data}" before='' kept
+  local home before=''
+  home="$(dirname "${DATA}")"
   local noted="${home}/raw-dir.txt"
+  [[ ! -d "${noted}" ]] || die "${noted}: is in the way; move it away or give another --out"
   [[ ! -e "${noted}" ]] || before="$(<"${noted}")"
   if [[ -e "${DATA}" && -n "${RAW_DIR}" && "${RAW_DIR}" != "${before}" ]]; then
-    kept="${home}/before-$(date +%Y%m%d-%H%M%S)"
-    mkdir "${kept}"
-    find "${home}" -mindepth 1 -maxdepth 1 ! -name 'before-*' -exec mv -t "${kept}" {} +
-    echo "${home}: was begun with ${before:-a download}; begins anew with ${RAW_DIR}, and keeps what was there in ${kept}"
+    begin_anew "${home}" "${before}"
   fi
   mkdir -p "${home}"
   RAW_DIR="${RAW_DIR:-${before}}"
-  printf '%s' "${RAW_DIR}" >"${noted}"
+  printf '%s' "${RAW_DIR}" >"${noted}.$$"
+  mv -f "${noted}.$$" "${noted}" # whole or not at all, and never through a link
   child bash "data_prep/$1" --out "${DATA}" ${RAW_DIR:+--raw-dir "${RAW_DIR}"} "${@:2}"
+}
+
+# begin_anew FOLDER BEFORE: set aside what FOLDER holds; refused where it is not a recipe's, or in use.
+begin_anew() {
+  local kept lock code
+  [[ -e "$1/raw-dir.txt" ]] ||
+    die "$1: holds a data folder that no recipe began (raw-dir.txt is missing); give another --out"
+  [[ "${RAW_DIR}/" != "$(realpath "$1")/"* ]] ||
+    die "--raw-dir ${RAW_DIR}: lies in $1, which would begin anew; move it out or give another --out"
+  while IFS= read -r -d '' lock; do
+    code=0
+    flock -n -E 75 "${lock}" true 2>/dev/null || code=$?
+    [[ "${code}" -ne 75 ]] || die "$1: another run is working there; wait for it or stop it"
+  done < <(find "${DATA}" -maxdepth 0 -print0; find "$1" -maxdepth 5 -name '*lock' -type f -print0)
+  kept="$1/before-$(date +%Y%m%d-%H%M%S)"
+  mkdir "${kept}"
+  # The corpus last: what is cut short is gone on with by the same command.
+  find "$1" -mindepth 1 -maxdepth 1 ! -name 'before-*' ! -name data ! -name raw-dir.txt \
+    -exec mv -t "${kept}" {} +
+  mv -t "${kept}" "${DATA}"
+  echo "$1: was begun with ${2:-a download}; begins anew with ${RAW_DIR}, and keeps what was there in ${kept}"
 }
 
 # cells OPTION... -- FLAG...: check everything, prepare the corpus that the array CORPUS names, run

@@ -20,10 +20,11 @@ from typing import Any
 
 import pandas as pd
 
-from fairseq_gradinit.files import FileError, write_json, write_text
+from fairseq_gradinit.files import FileError, read_bytes, write_json, write_text
 
 from .engine.cells.cell import Cell
-from .engine.cells.errors import GridError
+from .engine.cells.errors import GridError, nearest
+from .engine.cells.grid import load
 from .engine.cells.verdict import SMALL_WORTH
 from .engine.showing.results import Results, at, best, coordinates, inits_of, read
 from .engine.showing.tables import Table, measured_by, number, setting_text
@@ -196,11 +197,27 @@ def note(results: Results, baseline: str) -> str:
 
 def insert(table: Path, page: Path) -> None:
     """Puts the text of `table` between the marks of `page`. Raises: GridError."""
-    parts = page.read_text(encoding="utf-8").split(MARK)
+    parts = _text(page).split(MARK)
     if len(parts) != 3:
         raise GridError(f"{page}: found {len(parts) - 1} lines {MARK}; it needs two")
-    text = table.read_text(encoding="utf-8").strip()
+    text = _text(table).strip()
     write_text(page, f"{parts[0]}{MARK}\n\n{text}\n\n{MARK}{parts[2]}")
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise FileError(f"{path}: not UTF-8 ({error.reason}); give a Markdown file") from error
+
+
+def _compared(folder: Path) -> Results:
+    """The results of a grid over ways to start, rates and seeds. Raises: GridError, FileError."""
+    axes = load(folder).axes
+    missing = [axis for axis in ("init", "lr", "seed") if axis not in axes]
+    if missing:
+        raise GridError(f"{folder}: has no axis {missing[0]}; give a grid of no_warmup_table.sh")
+    return read(folder)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -223,10 +240,18 @@ def main(arguments: list[str] | None = None) -> int:
         if args.command == "insert":
             insert(args.table, args.page)
             return 0
-        results = read(args.grid)
+        results = _compared(args.grid)
         if args.command == "seeds":
-            print("\n".join(missing(results, args.want.split(","))))
+            want = args.want.split(",")
+            if not set(want) <= set(WANTED):
+                raise GridError(f"--want {args.want}: give some of {','.join(WANTED)}")
+            print("\n".join(missing(results, want)))
             return 0
+        rows = results.grid.axes["init"]
+        if args.baseline not in rows:
+            raise GridError(f"--baseline {args.baseline}: no row{nearest(args.baseline, rows)}")
+        if not all("=" in text for text in args.inference):
+            raise GridError("--inference: write ROW=TEXT")
         inference = dict(text.split("=", 1) for text in args.inference)
         lines = lines_of(results, args.baseline, inference)
         text = f"{table_of(lines).markdown()}\n{note(results, args.baseline)}\n"

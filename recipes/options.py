@@ -74,6 +74,11 @@ def _check(args: argparse.Namespace) -> None:
         sys.exit("error: --raw-dir is for a corpus still to be prepared; drop it or --data")
     if args.data and not Path(args.data, "data-bin").is_dir():
         sys.exit(f"error: --data {args.data}: holds no data-bin; give a folder data_prep wrote")
+    out = Path(args.out).resolve()
+    if ROOT.is_relative_to(out):
+        sys.exit(f"error: --out {args.out}: holds this repository; give a folder of its own")
+    if args.data and out.is_relative_to(Path(args.data).resolve()):
+        sys.exit(f"error: --out {args.out}: lies in --data, which is only read; give another")
     if args.raw_dir and not Path(args.raw_dir).is_dir():
         sys.exit(f"error: --raw-dir {args.raw_dir}: no such folder")
 

@@ -108,6 +108,8 @@ def read_runs(out: Path) -> list[Run]:
             continue
         score = read_json(folder / "score.json", Score, AGAIN)
         config = read_json(folder / "cell.json", Config, AGAIN)
+        if "init" not in config.values:
+            raise FileError(f"{folder}: has no axis init; give an --out of sparse_vs_dense.sh")
         records = read_json_lines(probes, Probe, AGAIN)
         flow = {name: _mean([getattr(record, name) for record in records]) for name in MEASURES}
         optimizer = folder.relative_to(out).parts[0]
@@ -163,7 +165,7 @@ def interval(pairs: Sequence[tuple[float, float]]) -> tuple[float | None, float 
 
 def report(runs: Sequence[Run], found: Sequence[Correlation]) -> str:
     """Both tables in Markdown."""
-    axes = list(runs[0].values)
+    axes = list(dict.fromkeys(axis for run in runs for axis in run.values))
     lines = [
         "# Gradient flow and BLEU\n",
         _row("optimizer", "cells", "measure", "n", "Kendall's τ with BLEU", "95 % interval"),
@@ -184,7 +186,7 @@ def report(runs: Sequence[Run], found: Sequence[Correlation]) -> str:
     lines.append(_row(*["---"] * (len(axes) + len(MEASURES) + 3)))
     for run in sorted(runs, key=lambda run: -run.bleu):
         flow = [f"{run.flow[name]:.3g}" for name in MEASURES]
-        values = [run.values[axis] for axis in axes]
+        values = [run.values.get(axis, "") for axis in axes]
         lines.append(_row(run.optimizer, *values, run.status, f"{run.bleu:.1f}", *flow))
     return "\n".join(lines) + "\n"
 

@@ -51,13 +51,16 @@ for pair in ${PAIRS//,/ }; do
   done
 done
 
+for optimizer in ${OPTIMIZERS//,/ }; do # before the first of them has its grid
+  [[ " adam sgd " == *" ${optimizer} "* ]] || die "--optimizers ${optimizer}: not one of: adam sgd"
+done
+
 code=0
 ALL="${OUT}"
 for optimizer in ${OPTIMIZERS//,/ }; do
   case "${optimizer}" in
   adam) lrs=2e-3,4e-3 flags=(--optimizer adam --adam-betas '(0.9, 0.98)') ;;
   sgd) lrs=0.1,0.3 flags=(--optimizer sgd --momentum 0.9) ;;
-  *) die "--optimizers ${optimizer}: not one of: adam sgd" ;;
   esac
   OUT="${ALL}/${optimizer}"
   grid --axis "seed=${SEEDS}" --axis "lr=${LRS:-${lrs}}" --axis "ffn_activation=${ACTIVATIONS}" \

@@ -173,8 +173,11 @@ def write_pairs(
     """Write aligned pairs to two files; {"read", "empty", "kept"}.
 
     A pair with an empty side is dropped and counted where `drop_empty`, else an error: in a
-    scored split, dropping it would change the score without a word.
+    scored split, dropping it would change the score without a word. What holds nothing that can be
+    seen, as joiners and marks of direction alone, is empty too.
     """
+    # Of a scored split no option drops a pair.
+    or_drop = ", or give --drop-empty" if paths[0].name.startswith("train.") else ""
     read = empty = 0
     with (
         open(paths[0], "w", encoding="utf-8", newline="\n") as left,
@@ -182,19 +185,24 @@ def write_pairs(
     ):
         for source, target in pairs:
             read += 1
-            if source.strip() and target.strip():
+            if _is_text(source) and _is_text(target):
                 left.write(source + "\n")
                 right.write(target + "\n")
             elif drop_empty:
                 empty += 1
             else:
-                side = "target" if source.strip() else "source"
+                side = "target" if _is_text(source) else "source"
                 raise PrepError(
-                    f"{where}, line {read}: the {side} side is empty; "
-                    "remove the pair from both files (own_text.sh: or give --drop-empty)"
+                    f"{where}, line {read}: the {side} side is empty; remove the pair from both "
+                    f"files{or_drop}"
                 )
             if limit and read - empty >= limit:
                 break
     if read == empty:
         raise PrepError(f"{where}: no text at all; check the files")
     return {"read": read, "empty": empty, "kept": read - empty}
+
+
+def _is_text(line: str) -> bool:
+    """Whether anything in it shows: characters of format and control do not."""
+    return any(c.isprintable() and not c.isspace() for c in line)

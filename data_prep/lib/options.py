@@ -40,7 +40,9 @@ def _number(kind: Callable[[str], Any], good: Callable[[Any], bool], what: str) 
 
 
 _count = _number(int, lambda n: n >= 0, "a whole number of 0 or more")
-_positive = _number(int, lambda n: n >= 1, "a whole number of 1 or more")
+# fairseq-preprocess starts as many processes as it is told to, however few lines there are.
+_workers = _number(int, lambda n: 1 <= n <= 1024, "a whole number of 1 to 1024")
+_subwords = _number(int, lambda n: 1 <= n <= 10**6, "a whole number of 1 to 1,000,000")
 _ratio = _number(float, lambda x: x == 0 or 1 <= x < 1e9, "a length ratio of 1 or more (0: any)")
 _coverage = _number(float, lambda x: 0.9 <= x <= 1, "a share of characters, 0.9 to 1")
 
@@ -96,11 +98,11 @@ def parser(corpus: str, about: str = "") -> argparse.ArgumentParser:
         )
     add("--limit", type=_count, default=0, metavar="N", help="first N pairs of each split")
     cores = len(os.sched_getaffinity(0))
-    add("--workers", type=_positive, default=cores, metavar="N", help="processes (all cores)")
+    add("--workers", type=_workers, default=cores, metavar="N", help="processes (all cores)")
     add("--dry-run", action="store_true", help="say what would be done")
     add("--until", choices=STAGES, default="card", help="stop after this stage")
 
-    size = dict(action=_Subwords, type=_positive, metavar="N")
+    size = dict(action=_Subwords, type=_subwords, metavar="N")
     add("--sentencepiece", **size, help="subwords: joint sentencepiece of N pieces")
     add("--bpe", **size, help="or Moses tokens and N joint merges")
     add("--bpe-codes", type=_path, metavar="FILE", help="these merges; none are learned")

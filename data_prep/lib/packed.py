@@ -33,7 +33,8 @@ _FIRST_BYTES = {  # kind: how such a file begins
     "zstd": re.compile(rb"\x28\xb5\x2f\xfd"),
     "7z": re.compile(rb"7z\xbc\xaf\x27\x1c"),
     "PDF": re.compile(rb"%PDF-"),
-    "UTF-16": re.compile(rb"\xff\xfe|\xfe\xff"),
+    # With its mark, or without: every second byte of Western text is then 0.
+    "UTF-16": re.compile(rb"\xff\xfe|\xfe\xff|([^\0]\0){4}|(\0[^\0]){4}"),
 }
 _REMEDIES = {"UTF-16": "convert it (iconv -f UTF-16 -t UTF-8)"}
 

@@ -10,13 +10,14 @@ Nothing is replaced or removed but files whose bytes are those that provenance.j
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fairseq_gradinit.files import locked, remove_left, versions
+from fairseq_gradinit.files import inside, locked, remove_left, versions
 
 from . import record
 from .packed import PrepError, sha256_of
@@ -89,11 +90,18 @@ def only_run_in(run: Run, outputs: Sequence[str]) -> Iterator[None]:
         remove_left(run.out / record.NAME)
         known = record.read(run.out).known()
         for name in outputs:
-            if (run.out / name).exists() and name not in known:
-                raise PrepError(
-                    f"{run.out / name}: is in the way and was not written by this program "
-                    "(provenance.json does not list it); give another --out or move it away"
-                )
+            path = inside(run.out, name)  # no folder of OUT leads out of it
+            # A file where a folder has to be is found now, and not when there is text to write.
+            above = [run.out / part for part in list(Path(name).parents)[:-1]]
+            blocking = [folder for folder in above if not folder.is_dir()]
+            if name not in known or path.is_dir():
+                blocking.append(path)
+            for found in blocking:
+                if os.path.lexists(found):
+                    raise PrepError(
+                        f"{found}: is in the way and was not written by this program "
+                        "(provenance.json does not list it); give another --out or move it away"
+                    )
         yield
 
 

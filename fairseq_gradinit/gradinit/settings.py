@@ -166,7 +166,7 @@ class Settings:
         40,
         "updates tried, and undone, to say whether training goes well at this learning rate and up "
         "to which it would, by factors of 2; 0: none",
-        Range(0),
+        Range(0, 10_000),
         "updates",
     )
     seed: int = setting(1, "seed of everything drawn at random")

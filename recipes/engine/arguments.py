@@ -134,6 +134,9 @@ def grid_of(args: argparse.Namespace) -> Grid:
         only=[_values("--only", text.split()) for text in args.only],
         **{name: getattr(args, name) for name in names if hasattr(args, name)},
     )
+    if grid.inits and "init" not in grid.axes:
+        name = next(iter(grid.inits))
+        raise GridError(f"--init {name}: used by no cell; add --axis init={','.join(grid.inits)}")
     grid.generate_flags.extend(_undoing(grid))
     return grid
 

@@ -31,6 +31,27 @@ def test_files_of_the_users_own_are_in_the_way_and_stay(tmp_path, prep, one_line
     assert tree(tmp_path / "out") == {name: b"mine"} and (tmp_path / "out/empty").is_dir()
 
 
+@pytest.mark.parametrize("what", ["file", "link", "lost link", "folder"])
+def test_what_blocks_a_later_stage_is_found_before_the_first(tmp_path, prep, one_line, what):
+    """The user's own: a file or a link out of --out where a folder must be, a folder for a file."""
+    write_splits(tmp_path / "raw")
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    for folder in (out, elsewhere):
+        folder.mkdir()
+    if what == "file":
+        (out / "data-bin").write_text("mine")
+    elif what == "link":
+        (out / "data-bin").symlink_to(elsewhere)
+    elif what == "lost link":
+        (out / "card.json").symlink_to(out / "nowhere")
+    else:
+        (out / "card.json").mkdir()
+    code, err = prep(out, *get(tmp_path))
+    assert code == 1
+    one_line(err, str(out), "lies outside" if what == "link" else "is in the way")
+    assert len(list(out.iterdir())) == 1 and not list(elsewhere.iterdir())
+
+
 def test_files_beside_ours_stay(tmp_path, prep):
     write_splits(tmp_path / "raw")
     notes = tmp_path / "out/raw/notes.txt"

@@ -86,7 +86,7 @@ def test_an_option_that_is_missing_is_one_line_of_the_script(script, one_line):
     "options, words",
     [
         (["--sentencepiece", "many"], ["--sentencepiece", "'many'"]),
-        (["--sentencepiece", 0], ["--sentencepiece", "'0'", "1 or more"]),
+        (["--sentencepiece", 0], ["--sentencepiece", "'0'", "1 to 1,000,000"]),
         (["--bpe", "x"], ["--bpe", "'x'"]),
         (["--bpe", 5, "--sentencepiece", 5], ["--sentencepiece and --bpe", "give one"]),
         (["--bpe", 5, "--bpe-codes", "own/train.de"], ["not a file of BPE merges"]),
@@ -97,6 +97,8 @@ def test_an_option_that_is_missing_is_one_line_of_the_script(script, one_line):
         (["--ratio", "0.5"], ["--ratio", "1 or more"]),
         (["--ratio", "nan"], ["--ratio", "'nan'"]),
         (["--workers", "two"], ["--workers", "'two'"]),
+        (["--workers", "99999"], ["--workers", "'99999' is not a whole number of 1 to 1024"]),
+        (["--sentencepiece", "9" * 20], ["--sentencepiece", "is not a whole number of 1 to 1,000"]),
         (["--dict", "none"], ["dict.de.txt: cannot be read"]),
         (["--source-lang", "../en"], ["--source-lang", "language code"]),
         (["--source-lang", ""], ["--source-lang", "language code"]),

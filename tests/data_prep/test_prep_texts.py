@@ -37,9 +37,12 @@ def test_what_is_no_text_is_called_by_its_name(tmp_path):
         archive.writestr("a", "text")
     with pytest.raises(PrepError, match=r"a\.en: is a zip file; unpack it"):
         list(read_lines(path))
-    path.write_bytes(TEXT.encode("utf-16"))
-    with pytest.raises(PrepError, match=r"UTF-16 file; convert it \(iconv -f UTF-16 -t UTF-8\)"):
-        list(read_lines(path))
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be"):  # with a byte-order mark and without
+        path.write_bytes(TEXT.encode(encoding))
+        with pytest.raises(
+            PrepError, match=r"UTF-16 file; convert it \(iconv -f UTF-16 -t UTF-8\)"
+        ):
+            list(read_lines(path))
     gz = tmp_path / "a.gz"
     gz.write_bytes(lzma.compress(b"text"))
     with pytest.raises(PrepError, match=r"a\.gz: .*says gzip, but it is a xz file"):
@@ -171,6 +174,20 @@ def test_empty_side_in_any_split_is_an_error_unless_dropped_from_train(tmp_path,
     code, err = prep(tmp_path / "out", *options, "--drop-empty")
     assert code == 1
     one_line(err, "test.de + test.en, line 1")
+    assert "--drop-empty" not in err.splitlines()[-1]  # which would not help
+
+
+def test_a_side_that_shows_nothing_is_empty(tmp_path, prep, one_line):
+    """Joiners, a soft hyphen, marks of direction; within a word they stay."""
+    pairs = sentences(12)
+    pairs[4] = (pairs[4][0], "\u200d\u2060\u00ad \u200e")
+    pairs[5] = ("می\u200cخواهم", pairs[5][1])
+    for split in ("train", "valid", "test"):
+        write_pairs(tmp_path / "raw", split, pairs if split == "train" else sentences(3))
+    options = ["multi30k", "--raw-dir", tmp_path / "raw", "--until", "get"]
+    one_line(prep(tmp_path / "out", *options)[1], "line 5: the target side is empty")
+    assert prep(tmp_path / "out", *options, "--drop-empty")[0] == 0
+    assert "می\u200cخواهم" in read_side(tmp_path / "out", "raw", "train")
 
 
 def test_a_file_without_text(tmp_path, prep, one_line):

@@ -33,8 +33,10 @@ BAD_FLAGS = {
     "branch-scale-inf": (["--gradinit-branch-scale=inf"], "--gradinit-branch-scale: found inf"),
     "branch-scale-nan": (["--gradinit-branch-scale=nan"], "--gradinit-branch-scale: found nan"),
     "branch-scale-huge": (["--gradinit-branch-scale=1e7"], "give a number between 0.01 and 1e+06"),
+    "huge-trial": (["--gradinit-trial=99999999999"], "found 99999999999; give 0 to 10000"),
     "huge-lookahead": (["--gradinit-lookahead=1000000"], "found 1000000; give 1 to 1000"),
     "no-lr": (["--lr=[]"], "--lr: found []; give a number"),
+    "update-freq": (["--update-freq=0"], "--update-freq: found 0; give a whole number from 1 on"),
     "no-update-freq": (["--update-freq=[]"], "--update-freq: found []; give a number"),
     "scales-folder": (["--gradinit-scales=/tmp"], "/tmp: is not a regular file; give a file"),
     "encoder-scale": (
@@ -95,6 +97,8 @@ def test_missing_train_split(grammar, tmp_path):
         file.unlink()
     with pytest.raises(SystemExit, match=r"--gradinit: no train split .*--trainpref"):
         train(data, tmp_path / "run", *GRADINIT)
+    with pytest.raises(SystemExit, match=r"--gradinit: no nine split .*--trainpref, or name it"):
+        train(data, tmp_path / "run", *GRADINIT, "--train-subset=nine")
 
 
 def test_file_where_the_folder_should_be(grammar, tmp_path):

@@ -183,3 +183,13 @@ def test_what_a_kill_left_of_a_file_goes_and_what_another_writes_stays(tmp_path:
         other.kill()
     files.write_text(path, "again")
     assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_line_is_added_through_no_link(tmp_path):
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "watch.jsonl").symlink_to(tmp_path / "precious")
+    with pytest.raises(
+        files.FileError, match=r"watch\.jsonl: is a link, which is not followed; remove it"
+    ):
+        files.append_json_line(tmp_path / "watch.jsonl", {"update": 1})
+    assert (tmp_path / "precious").read_text() == "mine"

@@ -36,6 +36,19 @@ def test_what_is_written_is_read(written):
     assert matching(written, record, BLOCKS) == record.blocks
 
 
+@pytest.mark.parametrize("scale", [0.0, 1e-300])
+def test_scales_that_wipe_a_matrix_out_are_refused(written, scale):
+    """A bias may go to 0, and an embedding."""
+    record = read_scales(written)
+    record.blocks[1].scale = scale
+    assert matching(written, record, BLOCKS)[1].scale == scale
+    record.blocks[0].scale = scale
+    with pytest.raises(GradInitError, match=r"the scale of a\.weight is .*, which wipes it out"):
+        matching(written, record, BLOCKS)
+    embedding = [Block("a.weight", (), "embedding", (2, 3)), BLOCKS[1]]
+    assert matching(written, record, embedding)[0].scale == scale
+
+
 def test_order_is_the_models(written):
     record = read_scales(written)
     assert [b.name for b in matching(written, record, BLOCKS[::-1])] == ["b", "a.weight"]

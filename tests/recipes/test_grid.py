@@ -110,6 +110,28 @@ def test_both_spellings_are_refused_where_the_engine_gives_the_flag():
             combinations(grid(flags=words))
     with pytest.raises(GridError, match="--generate-flags --gen-subset: the engine gives"):
         combinations(grid(generate_flags=["--gen-subset=valid"]))
+    for axis in ("save-dir", "save_dir", "log_format"):  # would be overwritten in every cell
+        with pytest.raises(GridError, match=f"--axis {axis}: the engine gives its own; drop it"):
+            combinations(grid(axes={axis: ["a", "b"]}))
+
+
+def test_decoding_in_the_other_direction_is_refused():
+    trained, backward = ["-s", "de", "-t", "en"], ["-s", "en", "--target-lang=de"]
+    combinations(grid(flags=trained, generate_flags=trained))
+    with pytest.raises(GridError, match="--generate-flags --source-lang en: the models are train"):
+        combinations(grid(flags=trained, generate_flags=backward))
+
+
+def test_an_empty_part_is_not_the_whole():
+    """As of a shell variable that is not set."""
+    with pytest.raises(GridError, match="--only: empty, which would be all cells"):
+        combinations(grid(only=[{}]))
+
+
+@pytest.mark.parametrize("betas", ["(1.9, 0.98)", "(0.9, -)", "(0.9, 1e400)"])
+def test_fixed_betas_that_no_adam_takes(betas):
+    with pytest.raises(GridError, match=r"--adam-betas: found .*; write it as '\(0.9, 0.98\)'"):
+        combinations(grid(flags=["--adam-betas", betas]))
 
 
 def test_languages_and_seed_are_read_in_every_spelling():
@@ -137,6 +159,12 @@ def test_languages_and_seed_are_read_in_every_spelling():
         ({"lr": ["nan"]}, "--axis lr: found nan"),
         ({"beta2": ["1"]}, "--axis beta2: found 1; give a number from 0 to below 1"),
         ({"momentum": ["x"]}, "--axis momentum: found x"),
+        ({"lr": ["1e-3", "٣"]}, "--axis lr: found ٣; give a number above 0"),
+        ({"seed": ["٣"]}, "--axis seed: found ٣; give a whole number from 0 on"),
+        ({"seed": ["4294967296"]}, "--axis seed: found 4294967296; give at most 4294967295"),
+        ({"seed": ["9" * 5000]}, "…; give at most 4294967295"),
+        ({"max_update": ["1" * 300]}, "would be the name of a folder and has 311 characters"),
+        ({"adam_betas": ["(0.9", "0.98)"]}, "hold commas; use the axes beta1 and beta2"),
     ],
 )
 def test_bad_axes(axes, message):
@@ -160,6 +188,17 @@ def test_a_folder_belongs_to_one_grid(tmp_path):
     (tmp_path / "other" / "thesis.tex").write_text("")
     with pytest.raises(GridError, match="not empty and not a grid"):
         claim(grid(), tmp_path / "other")
+
+
+def test_cells_of_unknown_flags_are_not_taken_over(tmp_path):
+    """Someone removed grid.json, perhaps to get around the refusal of other flags."""
+    claim(grid(), tmp_path)
+    (tmp_path / "cells" / "lr-1e-3").mkdir(parents=True)
+    (tmp_path / "grid.lock").touch()
+    (tmp_path / "grid.json").unlink()
+    with pytest.raises(GridError, match="json is missing, so that nobody knows"):
+        claim(grid(flags=["--dropout", "0.3"]), tmp_path)
+    assert not (tmp_path / "grid.json").exists()
 
 
 def test_cell_json_says_what_was_run(tmp_path, monkeypatch):
@@ -203,6 +242,10 @@ def test_cell_json_says_what_was_run(tmp_path, monkeypatch):
         (["run", "--out", "x", "--data", "d", "--axis", "a=1", "--axis", "a=2"], "given twice"),
         (["run", "--out", "x", "--data", "d", "--init", "a='"], "mend the quotes"),
         (["run", "--out", "x", "--data", "d", "--only", "lr"], "--only lr: no NAME="),
+        (
+            ["run", "--out", "x", "--data", "d", "--axis", "lr=1", "--init", "g=--gradinit"],
+            "--init g: used by no cell; add --axis init=g",
+        ),
         (["run", "--out", "x", "--cluster", "slrm"], "invalid choice: 'slrm'"),
     ],
 )
@@ -249,6 +292,13 @@ JUDGED = {
     "invalid choice: 'transfomer'": {"flags": [*TRAINS, "--arch=transfomer"]},
     "neither --max-tokens nor --batch-size is given; add --max-tokens N": {"flags": TRAINS[:-2]},
     "--lr is empty": {"flags": [*TRAINS, "--lr", "[]"], "axes": {"seed": ["1"]}},
+    "fairseq-train: True is the value of no flag": {
+        "axes": {"encoder-normalize-before": ["True", "False"]}
+    },
+    "--lr: found -0.1; give a number above 0": {
+        "flags": [*TRAINS, "--lr=-0.1"],
+        "axes": {"seed": ["1"]},
+    },
     "has no --beem (did you mean --beam?)": {"generate_flags": ["--beem", "5"]},
     "init x: fairseq-train has no --gradinit; add --user-dir ": {
         "axes": {"init": ["x"]},

@@ -15,6 +15,7 @@ from support.made_grid import HIGHEST, make
 from fairseq_gradinit.files import write_text
 from recipes import no_warmup
 from recipes.engine.cells.errors import GridError
+from recipes.engine.cells.grid import Grid, claim
 from recipes.engine.showing.results import Results, coordinates, read
 
 ROOT = Path(__file__).parents[2]
@@ -140,6 +141,27 @@ def test_a_page_takes_the_table_as_often_as_it_is_given(tmp_path):
 def test_no_grid_is_one_line(tmp_path, capsys):
     assert no_warmup.main(["seeds", str(tmp_path)]) == 2
     assert "no grid here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("seeds GRID --want bset", "--want bset: give some of best,worst,highest"),
+        ("table GRID --to OUT --baseline nine", "--baseline nine: no row (did you mean none?)"),
+        ("table GRID --to OUT --inference nine", "--inference: write ROW=TEXT"),
+        ("seeds OTHER", "has no axis init; give a grid of no_warmup_table.sh"),
+        ("insert BYTES BYTES", "not UTF-8 (invalid start byte); give a Markdown file"),
+    ],
+)
+def test_bad_arguments_are_one_line(screened, tmp_path, capsys, words, said):
+    claim(Grid(data="d", axes={"lr": ["1"]}, flags=["-t", "en"]), tmp_path / "other")
+    (tmp_path / "bytes").write_bytes(b"\xff")
+    places = {"GRID": screened / "grid", "OTHER": tmp_path / "other", "BYTES": tmp_path / "bytes"}
+    places["OUT"] = tmp_path / "out"
+    assert no_warmup.main([str(places.get(word, word)) for word in words.split()]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ") and said in told and told.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def run(recipe: str, data: Path, out: Path, rows: str) -> list[dict]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from fairseq.data import data_utils
+from msgspec import structs
 
 from fairseq_gradinit.files import FileError, fingerprint, write_json
 from recipes.engine.cells.cell import Cell, cells_of, status
@@ -135,14 +136,50 @@ def test_data_that_do_not_fit_are_found_before_training(grammar, tmp_path):
         facts_of(Grid(data=str(tmp_path), axes={"lr": ["1"]}, flags=["-s", "de", "-t", "en"]))
 
 
+def test_the_split_that_is_trained_on_is_the_one_that_counts(grammar, tmp_path):
+    """--train-subset: its plateau, and its files are those that must stay."""
+    (tmp_path / "data-bin").symlink_to(grammar)
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "test.en").write_text("a\n" * 20)
+    flags = ["-s", "de", "-t", "en", "--train-subset=valid", "--valid-subset", "test"]
+    grid = Grid(data=str(tmp_path), axes={"lr": ["1"]}, flags=flags)
+    found = take_note(grid, tmp_path)
+    assert found.plateau == facts(grammar, "test", "de", "en", "valid").plateau
+    assert found.plateau != facts(grammar, "test", "de", "en").plateau
+    splits = {name.rsplit("/", 1)[-1].split(".")[0] for name in found.files}
+    assert splits == {"valid", "test", "dict"}
+
+
+def test_a_refused_grid_leaves_nothing_of_itself(grammar, tmp_path):
+    """Of its data: the next one, mended, is not measured against it."""
+    (tmp_path / "data-bin").symlink_to(grammar)
+    reference = tmp_path / "reference"
+    reference.write_text("a\n" * 19)
+    flags = ["-s", "de", "-t", "en"]
+    grid = Grid(data=str(tmp_path), axes={"lr": ["1"]}, flags=flags, reference=str(reference))
+    cluster, folder = Cluster("local", 1), tmp_path / "grid"
+    with pytest.raises(GridError, match="19 lines, but test in"):
+        run_grid(grid, folder, cluster, lambda _: None)
+    assert [file.name for file in folder.iterdir()] == ["grid.lock"]
+    reference.write_text("a\n" * 20)
+    take_note(grid, folder)
+    claim(grid, folder)
+    reference.write_text("b\n" * 20)
+    before = (folder / "grid.json").read_bytes()
+    with pytest.raises(GridError, match="no longer what the cells in"):
+        run_grid(structs.replace(grid, axes={"lr": ["1", "2"]}), folder, cluster, lambda _: None)
+    assert (folder / "grid.json").read_bytes() == before
+
+
 def test_a_grid_notices_changed_data(tmp_path, monkeypatch):
     """The reference or the binarised data: one table never mixes two."""
     monkeypatch.setattr("recipes.engine.steps.corpus.facts_of", lambda _: Corpus(8.0, 1))
     grid = Grid(data=str(tmp_path), axes={}, flags=["-sde", "-ten"], reference=str(tmp_path / "r"))
     (tmp_path / "data-bin").mkdir()
+    (tmp_path / "grid.json").touch()
     files = [
         tmp_path / "r",
-        *(tmp_path / "data-bin" / n for n in ("train.de-en.de.bin", "dict.en.txt")),
+        *(tmp_path / "data-bin" / n for n in ("train1.de-en.de.bin", "dict.en.txt")),
     ]
     for file in files:
         file.write_text("old")

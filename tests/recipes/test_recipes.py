@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from fairseq_gradinit.files import locked
+
 ROOT = Path(__file__).parents[2]
 SOURCED = {ROOT / "recipes" / name for name in ("common.sh", "staged.sh")}
 RECIPES = sorted(set((ROOT / "recipes").glob("*.sh")) - SOURCED)
@@ -76,6 +78,8 @@ def test_header_asks_its_question_and_names_command_time_and_score(recipe):
         ("no_warmup_table --out x --rows adnim", "--rows adnim: not one of: none warmup gradinit"),
         ("no_warmup_optimizers --out x --updates 7", "--updates 7: give a whole number from 8 on"),
         ("no_warmup_table --out x --lrs=1e-3,1e-3x", "--axis lr: found 1e-3x; give a number"),
+        ("sparse_vs_dense --out x --optimizers adam,adma", "--optimizers adma: not one of: adam"),
+        (f"quickstart --out {ROOT.parent}", "holds this repository; give a folder of its own"),
         ("ablations --out x --question none --inits nine", "--axis init=nine: no such --init"),
     ],
 )
@@ -181,6 +185,46 @@ def test_another_raw_dir_begins_anew_and_says_so(recipe):
     (kept,) = out.glob("before-*")
     assert (kept / "grid").is_dir() and not (out / "grid").exists() and (out / "data").is_dir()
     assert calls(recipe)[-3][-1] == str(root / "second")
+
+
+def test_results_are_not_put_into_a_given_data(recipe, tmp_path):
+    (tmp_path / "mine" / "data-bin").mkdir(parents=True)
+    data = tmp_path / "mine"
+    said = one_line(run(recipe, "--out", str(data / "x"), "--data", str(data)))
+    assert "lies in --data, which is only read" in said and not (data / "x").exists()
+
+
+def test_a_folder_begins_anew_only_where_a_recipe_began_it_and_none_is_at_work(recipe):
+    """What is anyone's own is not moved, nor what is being read or written."""
+    root = recipe.parents[1]
+    out, first, second = root / "out", root / "first", root / "second"
+    for folder in (first, second, out / "data"):
+        folder.mkdir(parents=True)
+    (out / "thesis.tex").touch()
+    said = run(recipe, "--out", str(out), "--raw-dir", str(first)).stderr
+    assert "a data folder that no recipe began" in said and (out / "thesis.tex").exists()
+    (out / "raw-dir.txt").write_text(str(first))
+    (out / "corpus").mkdir()
+    said = run(recipe, "--out", str(out), "--raw-dir", str(out / "corpus")).stderr
+    assert "which would begin anew; move it out" in said
+    for held in (out / "data", out / "grid" / "grid.lock"):
+        held.parent.mkdir(exist_ok=True)
+        with locked(held) as lock:
+            assert lock is not None
+            said = run(recipe, "--out", str(out), "--raw-dir", str(second)).stderr
+            assert "another run is working there" in said
+    assert not list(out.glob("before-*"))
+
+
+def test_what_is_noted_goes_through_no_link(recipe):
+    root = recipe.parents[1]
+    (root / "precious").write_text("mine")
+    (root / "out").mkdir()
+    (root / "out" / "raw-dir.txt").symlink_to(root / "precious")
+    (root / "first").mkdir()
+    run(recipe, "--out", str(root / "out"), "--raw-dir", str(root / "first"))
+    assert (root / "precious").read_text() == "mine"
+    assert (root / "out" / "raw-dir.txt").read_text() == str(root / "first")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])

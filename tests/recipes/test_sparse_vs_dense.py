@@ -86,6 +86,16 @@ def test_a_cell_without_score_or_probes_is_left_out(out):
     assert len(read_runs(out)) == 8
 
 
+def test_cells_of_another_grid_are_one_line(out, capsys):
+    file = write_cell(out, "foreign", "dense-8-none", 1.0, [1.0]) / "cell.json"
+    file.write_text(json.dumps({"values": {"init": "dense-8-none", "beta2": "0.9"}}))
+    assert main([str(out)]) == 0  # an axis that only some have
+    file.write_text(json.dumps({"values": {"lr": "1e-3"}}))
+    capsys.readouterr()
+    assert main([str(out)]) == 1
+    assert "has no axis init; give an --out of sparse_vs_dense.sh" in capsys.readouterr().err
+
+
 def test_nothing_to_read_is_one_line(tmp_path, capsys):
     assert main([str(tmp_path)]) == 1
     error = capsys.readouterr().err

@@ -23,9 +23,12 @@ AXIS_FLAGS = {
 }
 BETAS = ("beta1", "beta2")
 COUNTS = {"depth": 1, "warmup": 0, "seed": 0}  # axes of whole numbers, and the least of each
+LARGEST = 2**32 - 1  # numpy takes no larger seed
 FRACTIONS = (*BETAS, "momentum")
 KNOWN_AXES = ("lr", *FRACTIONS, "init", "warmup", "seed", "depth")
 OURS = ("--save-dir", "--log-format")  # of every cell; a value given for them would be lost
+LANGUAGES = ("--source-lang", "--target-lang")
+LONGEST_NAME = 200  # bytes of a cell's folder; file systems take 255, submitit adds to it
 OURS_OF_GENERATE = ("--path", "--gen-subset", "--results-path", "--quiet")
 
 
@@ -102,6 +105,11 @@ def combinations(grid: Grid) -> dict[str, dict[str, str]]:
                 f"--axis: {found[name]} and {values} would share the folder {name}; "
                 "give one of the values another spelling"
             )
+        if len(name) > LONGEST_NAME:
+            raise GridError(
+                f"--axis: {_show(name)} would be the name of a folder and has {len(name)} "
+                f"characters; give shorter values, together at most {LONGEST_NAME}"
+            )
         found[name] = values
     return found
 
@@ -136,8 +144,10 @@ def check_axes(grid: Grid) -> None:
             seen[key] = value
             wanted = _wanted(axis, value)
             if wanted:
-                raise GridError(f"--axis {axis}: found {value}; give {wanted}")
+                raise GridError(f"--axis {axis}: found {_show(value)}; give {wanted}")
     for part in grid.only:
+        if not part:
+            raise GridError("--only: empty, which would be all cells; name a part or leave it out")
         for axis, chosen in part.items():
             missing = [value for value in chosen if value not in grid.axes.get(axis, [])]
             if missing:
@@ -159,16 +169,32 @@ def _check_flags(grid: Grid) -> None:
             if line.given(flags, flag):
                 raise GridError(f"{flag} {place}: the engine gives its own; drop it")
         _betas(flags)
+    for axis in grid.axes:
+        if set(axis_flags(axis)) & set(OURS):
+            raise GridError(f"--axis {axis}: the engine gives its own; drop it")
+        if axis.replace("_", "-") == "adam-betas":
+            raise GridError(f"--axis {axis}: its values hold commas; use the axes beta1 and beta2")
     for flag in OURS_OF_GENERATE:
         if line.given(grid.generate_flags, flag):
             raise GridError(f"--generate-flags {flag}: the engine gives its own; drop it")
+    for flag in LANGUAGES:
+        found, trained = line.value(grid.generate_flags, flag), line.value(grid.flags, flag)
+        if found != trained and found is not None and trained is not None:
+            raise GridError(
+                f"--generate-flags {flag} {found}: the models are trained with {trained}; drop it"
+            )
 
 
 def _wanted(axis: str, value: str) -> str:
     """What an axis takes, where `value` is something else; "" where it is good."""
-    if axis in COUNTS and not (value.isdecimal() and int(value) >= COUNTS[axis]):
-        return f"a whole number from {COUNTS[axis]} on"
-    number = _number(value)
+    if axis in COUNTS:
+        count = int(value.lstrip("0")[:11] or 0) if re.fullmatch("[0-9]+", value) else -1
+        if count < COUNTS[axis]:
+            return f"a whole number from {COUNTS[axis]} on"
+        if count > LARGEST:
+            return f"at most {LARGEST}"
+    # fairseq evaluates what it is given, and Python's source has ASCII digits only.
+    number = _number(value) if value.isascii() else value
     if axis == "lr" and not (isinstance(number, float) and 0 < number < math.inf):
         return "a number above 0"
     if axis in FRACTIONS and not (isinstance(number, float) and 0 <= number < 1):
@@ -216,7 +242,7 @@ def _betas(flags: list[str]) -> list[str]:
     if text is None:
         return ["0.9", "0.999"]
     betas = re.findall(r"[0-9.eE+-]+", text)
-    if len(betas) != 2:
+    if len(betas) != 2 or any(_wanted("beta1", beta) for beta in betas):
         raise GridError(f"--adam-betas: found {text!r}; write it as '(0.9, 0.98)'")
     return betas
 
@@ -241,18 +267,31 @@ def check_folder(folder: Path) -> None:
 
 
 def claim(grid: Grid, folder: Path) -> None:
-    """Make `folder` this grid's, or check that it is; GridError when it is another grid's.
+    """Make `folder` this grid's, or check that it is; GridError when it is another grid's."""
+    write_json(folder / "grid.json", joined(grid, folder), sealed=True)
+
+
+def joined(grid: Grid, folder: Path) -> Grid:
+    """The grid that `folder` will hold: its own with what `grid` adds. Writes nothing.
 
     New values on an axis and other parts of it are welcome: the cells that exist stay, the new ones
     are run.
+
+    Raises:
+        GridError: it is another grid's, or nobody knows whose its cells are.
     """
     check_folder(folder)
     if (folder / "grid.json").exists():
         old = load(folder)
         _check_same(msgspec.to_builtins(old), msgspec.to_builtins(grid), folder)
         parts = [*old.only, *(part for part in grid.only if part not in old.only)]
-        grid = msgspec.structs.replace(grid, only=parts if old.only and grid.only else [])
-    write_json(folder / "grid.json", grid, sealed=True)
+        return msgspec.structs.replace(grid, only=parts if old.only and grid.only else [])
+    if next((folder / "cells").glob("*"), None) is not None:
+        raise GridError(
+            f"--out {folder}: grid.json is missing, so that nobody knows with which flags its "
+            "cells were made; bring it back, or give another --out"
+        )
+    return grid
 
 
 def _check_same(old: dict[str, Any], new: dict[str, Any], folder: Path) -> None:

@@ -14,7 +14,7 @@ from fairseq_gradinit.files import locked, write_json
 
 from ..cells.cell import cells_of, status
 from ..cells.errors import GridError
-from ..cells.grid import Grid, check_folder, claim, lock_file
+from ..cells.grid import Grid, check_folder, claim, joined, lock_file
 from ..cells.progress import Progress
 from ..cells.records import Failure, Status
 from ..steps.corpus import take_note
@@ -53,8 +53,9 @@ def run_grid(
     with locked(lock_file(folder)) as lock:
         if lock is None:
             raise GridError(f"{folder}: another engine drives this grid; wait for it or stop it")
-        claim(grid, folder)
+        joined(grid, folder)  # what is refused, here or for its data, leaves nothing in the folder
         take_note(grid, folder)
+        claim(grid, folder)
         drive = _Drive(grid, folder, cluster, early_stop, keep_checkpoints)
         try:
             with _told_to_stop():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import os
 import subprocess
 import sys
@@ -101,9 +102,13 @@ def problem(flags: list[str]) -> str:
         return said.getvalue().strip().splitlines()[-1].split("error: ", 1)[-1]
     except Exception as error:  # a user-dir's or fairseq's own: whatever it is, it is one line
         return f"{program}: {type(error).__name__}: {' '.join(str(error).split())}"
-    unknown = [flag for flag in unknown if flag.startswith("-")]
     if unknown and unknown[0].startswith("--gradinit") and not user_dir:
         return f"{program} has no {unknown[0]}; add --user-dir {USER_DIR}"
+    if unknown and not unknown[0].startswith("-"):
+        return (
+            f"{program}: {unknown[0]} is the value of no flag; drop it (a switch takes none: "
+            "give it in one of two --init)"
+        )
     if unknown:
         axes = [f"--{axis}" for axis in KNOWN_AXES]  # an axis mistyped is passed on as a flag
         known = [*axes, *(name for name in parser._option_string_actions if name[:2] == "--")]
@@ -112,7 +117,10 @@ def problem(flags: list[str]) -> str:
         return ""
     if found.max_tokens is None and found.batch_size is None:
         return f"{program}: neither --max-tokens nor --batch-size is given; add --max-tokens N"
-    return "" if found.lr else f"{program}: --lr is empty; give --lr X"
+    if not found.lr:
+        return f"{program}: --lr is empty; give --lr X"
+    odd = [rate for rate in found.lr if not 0 < rate < math.inf]
+    return f"{program}: --lr: found {odd[0]}; give a number above 0" if odd else ""
 
 
 def _judge_all() -> None:

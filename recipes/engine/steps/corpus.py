@@ -1,7 +1,7 @@
 """What the engine must know of the data: the unigram plateau, sizes, and whether it is the same.
 
-`python -m recipes.engine.steps.corpus DATA_BIN SUBSET SOURCE TARGET` prints what needs fairseq,
-which takes seconds to import and stays out of the engine's own process.
+`python -m recipes.engine.steps.corpus DATA_BIN SUBSET SOURCE TARGET TRAIN` prints what needs
+fairseq, which takes seconds to import and stays out of the engine's own process.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 
 from fairseq_gradinit.files import fingerprint, parse_json, read_json, write_json
 
+from ..cells import flags as line
 from ..cells.cell import AGAIN
 from ..cells.errors import GridError
 from ..cells.grid import Grid, corpus_file
@@ -36,7 +38,9 @@ def take_note(grid: Grid, folder: Path) -> Corpus:
     """
     files = {str(path): fingerprint(path) for path in _files(grid)}
     kept = corpus_file(folder)
-    known = read_json(kept, Corpus, AGAIN) if kept.exists() else None
+    # Without a grid.json there is no cell yet, and what is kept is of a run that was refused.
+    ours = kept.exists() and (folder / "grid.json").exists()
+    known = read_json(kept, Corpus, AGAIN) if ours else None
     if known is not None and known.files:
         for path in [*known.files, *files]:
             if known.files.get(path) != files.get(path):
@@ -52,17 +56,21 @@ def take_note(grid: Grid, folder: Path) -> Corpus:
 
 def _files(grid: Grid) -> list[Path]:
     languages = sorted((grid.source, grid.target))
-    splits = ("train", "valid", grid.subset)
+    # fairseq takes the parts of a split, train1 and so on, for its own.
+    splits = "|".join(map(re.escape, (_split(grid, "train"), *_split(grid, "valid").split(","))))
+    named = re.compile(rf"(?:{splits}|{re.escape(grid.subset)})\d*\.([^.]+)\..*")
     found = [
         path
         for path in sorted(grid.data_bin.glob("*"))
-        if (
-            path.name.startswith(tuple(f"{split}." for split in splits))
-            and sorted(path.name.split(".")[1].split("-")) == languages
-        )
+        if ((match := named.fullmatch(path.name)) and sorted(match[1].split("-")) == languages)
         or path.name in [f"dict.{language}.txt" for language in languages]
     ]
     return [*found, grid.reference_path]
+
+
+def _split(grid: Grid, name: str) -> str:
+    """The split that the cells' flags give as --train-subset or --valid-subset."""
+    return line.value(grid.flags, f"--{name}-subset") or name
 
 
 def facts_of(grid: Grid) -> Corpus:
@@ -71,7 +79,7 @@ def facts_of(grid: Grid) -> Corpus:
     Raises:
         GridError: as `take_note`: found now and not after hours of training.
     """
-    arguments = [str(grid.data_bin), grid.subset, grid.source, grid.target]
+    arguments = [str(grid.data_bin), grid.subset, grid.source, grid.target, _split(grid, "train")]
     env = {**os.environ, **process.path()}
     result = subprocess.run(
         process.ours("steps.corpus", *arguments),
@@ -90,9 +98,9 @@ def facts_of(grid: Grid) -> Corpus:
     return found
 
 
-def facts(data_bin: Path, subset: str, source: str, target: str) -> Corpus:
-    """The plateau of the training split and the number of sentences in `subset`."""
-    train = _dataset(data_bin, "train", source, target)
+def facts(data_bin: Path, subset: str, source: str, target: str, trained: str = "train") -> Corpus:
+    """The plateau of the split that is trained on and the number of sentences in `subset`."""
+    train = _dataset(data_bin, trained, source, target)
     sentences = len(_dataset(data_bin, subset, source, target))
     return Corpus(unigram_bits(_counts(train)), sentences)
 

@@ -71,7 +71,7 @@ def refuse_subwords(hypotheses: list[str], reference: list[str]) -> None:
 
 
 def _checkpoint(grid: Grid, cell: Cell, lock: int, env: dict[str, str]) -> Path:
-    if grid.average:
+    if grid.average and any(cell.checkpoints.glob("checkpoint*.pt")):
         averaged = cell.checkpoints / "averaged.pt"
         arguments = [str(cell.checkpoints), str(grid.average), str(averaged)]
         command = process.ours("steps.average", *arguments)
