@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -63,7 +64,8 @@ def phrases(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("phrases")
     raw = folder / "raw"
     write_corpus(raw, {"train": 400, "valid": 20, "test": 20}, phrase_pair)
-    binarise(raw).rename(folder / "data-bin")
+    # Copied and not moved: fairseq keeps its log there open.
+    shutil.copytree(binarise(raw), folder / "data-bin")
     return folder
 
 
