@@ -45,7 +45,7 @@ BAD_FLAGS = {
     ),
     "drift": (["--gradinit-drift=0"], "--gradinit-drift: found 0.0; give"),
     "watch": (["--gradinit-watch=-1"], "--gradinit-watch: found -1; give 0 or more"),
-    "trial": (["--gradinit-trial=-1"], "--gradinit-trial: found -1; give 0 or more"),
+    "trial": (["--gradinit-trial=-1"], "--gradinit-trial: found -1; give 0 to 10000"),
     "max-change": (["--gradinit-max-change=0.1"], "--gradinit-max-change: found 0.1; give 1 or"),
     "run-lr": (["--lr=0"], "--gradinit-eta: found 0.0"),
     "unknown-first-step": (
