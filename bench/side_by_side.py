@@ -123,9 +123,13 @@ def about(**given: Any) -> dict[str, Any]:
 
 
 def _commit() -> str:
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or "not a checkout"
+    """The checkout's, marked where it is not what was committed; what benches write there is no
+    part of what they measure."""
+    git = ["git", "-C", str(ROOT)]
+    found = subprocess.run([*git, "describe", "--always"], capture_output=True, text=True)
+    changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", ":!results"])
+    name = found.stdout.strip() or "not a checkout"
+    return f"{name}-dirty" if changed.returncode == 1 else name
 
 
 def _processor() -> str:
