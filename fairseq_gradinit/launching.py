@@ -18,6 +18,7 @@ import torch
 from fairseq.dataclass.configs import FairseqConfig
 from fairseq.distributed import utils as distributed
 
+from .early import check_early
 from .gradinit import GradInitError
 from .one_line import one_line_errors
 
@@ -40,8 +41,10 @@ def call_main(
     """As fairseq's, where there are GPUs or one process.
 
     Raises:
-        SystemExit: processes that could not find each other, in one line.
+        SystemExit: what `check_early` refuses, or processes that could not find each other.
     """
+    with one_line_errors():
+        check_early(cfg)
     spread = cfg.distributed_training
     if torch.cuda.is_available() and not cfg.common.cpu:
         stock(cfg, main, **kwargs)

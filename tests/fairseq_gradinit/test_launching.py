@@ -87,3 +87,23 @@ def test_a_rank_or_size_that_cannot_be_is_refused(grammar, tmp_path, flags, envi
     done = command("train", *train_arguments(grammar, tmp_path, *GRADINIT, *flags), **environment)
     assert done.returncode == 1 and said in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--seed=-1"], "--seed: found -1; give a whole number from 0 to 4294967295"),
+        (["--seed=8589934592"], "--seed: found 8589934592"),
+        (["--save-dir="], "--save-dir: found nothing"),
+        (["--save-dir=/proc/none"], "--save-dir /proc/none: cannot be a folder"),
+        (["--save-dir={file}"], "{file}: cannot be a folder"),
+    ],
+)
+def test_what_fairseq_trips_over_before_it_has_a_task(grammar, tmp_path, flags, said):
+    file = tmp_path / "a file"
+    file.write_text("mine")
+    given = [flag.format(file=file) for flag in flags]
+    done = command("train", *train_arguments(grammar, tmp_path, *GRADINIT, *given))
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert said.format(file=file) in done.stderr.splitlines()[-1]
+    assert file.read_text() == "mine"
