@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import math
 
 import pytest
@@ -11,6 +13,7 @@ from toy_models import ToyTransformer, random_batches
 
 from fairseq_gradinit.gradinit import Blocks, GradInitError, Settings, learn_scales
 from fairseq_gradinit.gradinit.branches import find_branches
+from fairseq_gradinit.gradinit.gradient import Parts
 from fairseq_gradinit.gradinit.start import measure_drift, measured_scales, stacks
 
 
@@ -91,6 +94,34 @@ def test_drift_is_what_a_real_update_does_to_the_mean_output():
         moved = after[at].mean((0, 1)) - before[at].mean((0, 1))
         rms = moved.pow(2).mean().sqrt() / streams[at].pow(2).mean().sqrt()
         assert found[name] == pytest.approx(float(rms), rel=1e-3)
+
+
+class SecondHalf:
+    """Another process, as `Others` has it: takes every second part, on a model of its own."""
+
+    own = slice(0, None, 2)
+
+    def __init__(self, model, batches, shares) -> None:
+        self.model, self.batches, self.shares = model, batches[1::2], shares[1::2]
+
+    @contextlib.contextmanager
+    def asked(self, parameters, along=None):
+        twin = copy.deepcopy(self.model)
+        losses = [share * twin(batch) for batch, share in zip(self.batches, self.shares)]
+        self.found = sum(losses), torch.autograd.grad(sum(losses), list(twin.parameters()))
+        yield self
+
+    def added(self, loss, gradient):
+        return loss + self.found[0], [a + b for a, b in zip(gradient, self.found[1])]
+
+
+def test_drift_is_of_all_parts_of_a_batch_whoever_takes_them():
+    model, batches, shares = Stack(depth=2).eval(), token_batches(4), [0.25] * 4
+    settings, ones = Settings.of("multistep", eta=3e-3), torch.ones(len(Blocks(model))).double()
+    alone = drifts(model, settings, adam, ones, Parts(batches, shares))
+    others = SecondHalf(model, batches, shares)
+    shared = drifts(model, settings, adam, ones, Parts(batches, shares, others))
+    assert shared == pytest.approx(alone, rel=1e-5)
 
 
 @pytest.mark.parametrize("gated", [False, True])

@@ -90,6 +90,16 @@ def test_without_a_batch_apart_the_first_gradient_is_g0():
     assert torch.equal(*steps)
 
 
+def test_what_has_no_gradient_in_the_first_batch_begins_with_v0_of_0():
+    """As Adam itself would, once it has one."""
+    late, other = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))
+    optimizer = GIAdam([late, other], lr=0.1, betas=(0.9, 0.98))
+    other.grad = torch.ones(2)
+    optimizer.step()
+    assert not optimizer.state[late]["exp_avg_sq"].any()
+    assert bool((optimizer.state[other]["exp_avg_sq"] > 0).all())
+
+
 def test_zero_entries_are_published_or_the_mean_of_the_others():
     g = torch.tensor([[0.0, 0.0], [1.0, 3.0]])
     nothing = torch.zeros(2)

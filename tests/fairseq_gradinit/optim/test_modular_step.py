@@ -9,7 +9,7 @@ import torch
 
 from fairseq_gradinit.optim.modular_norm import Atom, Bond
 from fairseq_gradinit.optim.modular_step import ModularOptimizer, normalise
-from fairseq_gradinit.optim.spectral import sigma_max, start_vector
+from fairseq_gradinit.optim.spectral import sigma_kept, sigma_max, start_vector
 
 # All numbers named "modula": package modula 0.0.0.0.0.2 (PyPI) in float64; the training loop is
 # that of its paper/main.py. Its weights are stored: effective = √(out/in)·stored.
@@ -220,6 +220,15 @@ def test_ten_iterations_wait_for_the_first_gradient_that_is_not_zero():
             step(p, optimizer, np.zeros((128, 128)))
         norm = float(torch.linalg.matrix_norm(step(p, optimizer, gradient), 2))
         assert norm == pytest.approx(1.0, rel=0.01)
+
+
+def test_ten_iterations_at_first_and_one_at_each_later_update():
+    matrices = torch.randn(3, 40, 30, generator=torch.Generator().manual_seed(1)).double()
+    vector = start_vector(matrices[0])
+    state = {"vector": vector.clone()}
+    for matrix, iterations in zip(matrices, (10, 1, 1)):
+        assert sigma_kept(matrix, state, "vector") == sigma_max(matrix, vector, iterations)
+        assert torch.equal(state["vector"], vector)
 
 
 def test_a_padding_row_stays_zero():

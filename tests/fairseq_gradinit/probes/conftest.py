@@ -32,8 +32,16 @@ def build(grammar):
         model = task.build_model(config.model, True).train()
         task.load_dataset("train")
         iterator = task.get_batch_iterator(task.dataset("train"), max_tokens=300)
-        sample = next(iterator.next_epoch_itr(shuffle=False))
         criterion = task.build_criterion(config.criterion)
+        padding = criterion.padding_idx
+        sample = next(  # in which both sides are padded
+            sample
+            for sample in iterator.next_epoch_itr(shuffle=False)
+            if all(
+                sample["net_input"][ids].eq(padding).any()
+                for ids in ("src_tokens", "prev_output_tokens")
+            )
+        )
         return Setting(task, model.double() if double else model, criterion, sample)
 
     return built
