@@ -30,7 +30,7 @@ LAYERS, WIDTH, TOKENS, WIDE = 6, 128, 1024, 512
 
 def default_share(parts: dict[str, Row], updates: int = UPDATES) -> dict[str, Row]:
     """Each part of `--gradinit` with its default settings, over the forward+backward passes of a
-    run of `updates`. The trials are those at η, 2η and 4η, as where all but the last train."""
+    run of `updates`. The trials are those at η and 2η, as where the first trains."""
     settings, trials = Settings.of(), 1 + UP
     often = {
         "unigram start, counting and writing, once": 1,

@@ -23,6 +23,7 @@ from recipes.engine.running.cluster import Cluster, share
 from recipes.engine.running.engine import run_grid
 from recipes.engine.running.worker import Worker
 from recipes.engine.steps.average import average, last_checkpoints
+from recipes.engine.steps.average import main as average_command
 from recipes.engine.steps.corpus import facts, facts_of, take_note, unigram_bits
 from recipes.engine.steps.decode import decode
 from recipes.engine.steps.train import environment
@@ -211,6 +212,19 @@ def test_average_is_the_mean_of_the_newest(tmp_path):
     assert mean["n"].tolist() == [1000], "counters are not averaged"
     with pytest.raises(ValueError, match=r"3 of updates, --average wants 4.*--keep-last-epochs 4"):
         last_checkpoints(tmp_path, 4)
+
+
+def test_average_as_a_command(tmp_path, monkeypatch, capsys):
+    for number, value in enumerate((1.0, 3.0), 1):
+        state = {"model": {"w": torch.tensor([value])}, "args": None}
+        torch.save(state, tmp_path / f"checkpoint{number}.pt")
+    out = tmp_path / "out.pt"
+    monkeypatch.setattr("sys.argv", ["average", str(tmp_path), "3", str(out)])
+    assert average_command() == 1 and not out.exists()
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    monkeypatch.setattr("sys.argv", ["average", str(tmp_path), "2", str(out)])
+    assert average_command() == 0
+    assert torch.load(out, weights_only=True)["model"]["w"].tolist() == [2.0]
 
 
 def test_average_of_no_checkpoint_is_one_line(tmp_path):

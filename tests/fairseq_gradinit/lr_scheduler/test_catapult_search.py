@@ -72,6 +72,11 @@ def test_a_loss_that_never_rises_ends_at_the_cap():
     assert max(eta for eta, _ in found.tried) == 0.3
 
 
+def test_the_first_rate_is_the_papers_or_the_cap():
+    assert find_catapult(lambda eta: 1.0, 1.0, cap=1.0).tried[:2] == [(1e-4, 1.0), (2e-4, 1.0)]
+    assert find_catapult(lambda eta: 1.0, 1.0, cap=1e-5).tried == [(1e-5, 1.0)]
+
+
 def test_divergence_counts_as_risen():
     found = find_catapult(lambda eta: 0.9 if eta < 0.01 else math.nan, 1.0, cap=1.0)
     assert found.ended == "jump"
