@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from fairseq_gradinit.files import FileError
 from recipes.engine.cells import logs
 from recipes.engine.cells.cell import Cell, status
 from recipes.engine.cells.errors import CellFailed
@@ -157,6 +158,25 @@ def test_verdict(tmp_path, nll, words, worth, verdict):
     score(grid, cell, plateau=8.0)
     assert json.loads(cell.score.read_text(), parse_constant=pytest.fail)["status"] == verdict
     assert status(cell)[0] is verdict and verdict.trains == (verdict is not Status.DIVERGED)
+
+
+def test_a_run_that_left_no_model_scores_0(tmp_path):
+    grid, cell = trained_cell(tmp_path, "5", "not its own")
+    cell.trained.write_text('{"outcome": "loss not finite after update 9", "seconds": 1}')
+    score(grid, cell, plateau=8.0)
+    found = cell.read_score()
+    assert (found.status, found.bleu.score, found.chrf.score) == (Status.DIVERGED, 0, 0)
+    assert found.reason == "loss not finite after update 9"
+
+
+def test_a_score_that_somebody_changed_is_noticed(tmp_path):
+    grid, cell = trained_cell(tmp_path, "5", "a man rides a horse")
+    score(grid, cell, plateau=8.0)
+    changed = cell.score.read_text().replace('"plateau": 8.0', '"plateau": 9.0')
+    assert changed != cell.score.read_text()
+    cell.score.write_text(changed)
+    with pytest.raises(FileError, match="its seal does not fit"):
+        cell.read_score()
 
 
 @pytest.mark.parametrize("tokenized", [False, True])
