@@ -23,7 +23,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import msgspec
 import torch
-from through_trainer import readings, transformer
+from through_trainer import commands, readings, transformer, whole
 
 from fairseq_gradinit.files import append_json_line, read_json_lines
 from fairseq_gradinit.records import read_scales
@@ -200,31 +200,13 @@ def draw(flags: argparse.Namespace) -> None:
         print(f"trial: {'trains' if said else 'goes astray'}: {sum(ended)} of {len(ended)} read")
 
 
-def whole(text: str) -> list[int]:
-    """Numbers by commas."""
-    return [int(part) for part in text.split(",")]
-
-
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    commands = parser.add_subparsers(required=True)
-    running, drawing = commands.add_parser("run"), commands.add_parser("draw")
-    running.set_defaults(do=run)
-    running.add_argument("data", type=Path)
-    running.add_argument("out", type=Path)
-    running.add_argument("--methods", type=lambda text: text.split(","), default=[*METHODS])
-    running.add_argument("--widths", type=whole, default=[64, 128, 256, 512])
-    running.add_argument("--depths", type=whole, default=[6, 12, 18])
+    about = __doc__.splitlines()[0]
+    parser, running, _ = commands(about, (run, draw), "--methods", METHODS, [6, 12, 18])
     running.add_argument("--seeds", type=whole, default=[1, 2, 3])
+    running.add_argument("--updates", type=int, default=200)
     running.add_argument("--decayed", action="store_true")
-    for name, value in (("updates", 200), ("tokens", 1024)):
-        running.add_argument(f"--{name}", type=int, default=value)
-    drawing.set_defaults(do=draw)
-    drawing.add_argument("files", type=Path, nargs="+")
-    drawing.add_argument("--out", type=Path, default=Path("docs"))
     flags = parser.parse_args(arguments)
-    if unknown := set(getattr(flags, "methods", [])) - set(METHODS):
-        parser.error(f"--methods: found {', '.join(unknown)}; give {', '.join(METHODS)}")
     flags.do(flags)
 
 

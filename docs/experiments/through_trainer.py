@@ -69,3 +69,40 @@ def epochs(trainer: Trainer) -> Iterator[Any]:
     while True:
         yield from trainer.get_train_iterator(epoch).next_epoch_itr(shuffle=True)
         epoch += 1
+
+
+def whole(text: str) -> list[int]:
+    """Numbers by commas."""
+    return [int(part) for part in text.split(",")]
+
+
+def commands(
+    about: str, do: tuple[Any, Any], compared: str, known: Collection[str], depths: list[int]
+) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser, argparse.ArgumentParser]:
+    """The parsers of a script that runs cells into a file and draws files: all, `run`, `draw`.
+
+    Args:
+        do: what each of the two calls with its flags.
+        compared: a flag of `run`: which of `known`, by commas.
+        depths: the default of --depths.
+    """
+
+    def some(text: str) -> list[str]:
+        if unknown := set(text.split(",")) - set(known):
+            raise argparse.ArgumentTypeError(f"found {', '.join(unknown)}; give {', '.join(known)}")
+        return text.split(",")
+
+    parser = argparse.ArgumentParser(description=about)
+    both = parser.add_subparsers(required=True)
+    running, drawing = both.add_parser("run"), both.add_parser("draw")
+    for command, call in zip((running, drawing), do):
+        command.set_defaults(do=call)
+    running.add_argument("data", type=Path)
+    running.add_argument("out", type=Path)
+    running.add_argument(compared, type=some, default=[*known])
+    running.add_argument("--widths", type=whole, default=[64, 128, 256, 512])
+    running.add_argument("--depths", type=whole, default=depths)
+    running.add_argument("--tokens", type=int, default=1024)
+    drawing.add_argument("files", type=Path, nargs="+")
+    drawing.add_argument("--out", type=Path, default=Path("docs"))
+    return parser, running, drawing

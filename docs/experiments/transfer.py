@@ -19,13 +19,12 @@ import json
 import math
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import msgspec
 import torch
-from through_trainer import readings, transformer
+from through_trainer import commands, readings, transformer
 
 from fairseq_gradinit.files import append_json_line, read_json_lines
 
@@ -175,32 +174,16 @@ def curve(axes: Any, cells: list[Cell], along: str, colour: str, style: str) -> 
         axes[0].plot([place, place], [best.lr, highest], ":", color=colour)
 
 
-def whole(text: str) -> list[int]:
-    """Numbers by commas."""
-    return [int(part) for part in text.split(",")]
-
-
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    commands = parser.add_subparsers(required=True)
-    running, drawing = commands.add_parser("run"), commands.add_parser("draw")
-    running.set_defaults(do=run)
-    running.add_argument("data", type=Path)
-    running.add_argument("out", type=Path)
-    running.add_argument("--optimizers", type=lambda text: text.split(","), default=[*OPTIMIZERS])
-    running.add_argument("--widths", type=whole, default=[64, 128, 256, 512])
-    running.add_argument("--depths", type=whole, default=[2, 6, 12])
-    for name, value in (("updates", 100), ("seed", 1), ("tokens", 1024)):
+    about = __doc__.splitlines()[0]
+    made = commands(about, (run, draw), "--optimizers", OPTIMIZERS, [2, 6, 12])
+    parser, running, drawing = made
+    for name, value in (("updates", 100), ("seed", 1)):
         running.add_argument(f"--{name}", type=int, default=value)
-    drawing.set_defaults(do=draw)
-    drawing.add_argument("files", type=Path, nargs="+")
-    drawing.add_argument("--out", type=Path, default=Path("docs"))
     for command in (running, drawing):  # the shape that both lines share
         command.add_argument("--width", type=int, default=128)
         command.add_argument("--depth", type=int, default=6)
     flags = parser.parse_args(arguments)
-    if unknown := set(getattr(flags, "optimizers", [])) - set(OPTIMIZERS):
-        parser.error(f"--optimizers: found {', '.join(unknown)}; give {', '.join(OPTIMIZERS)}")
     flags.do(flags)
 
 
