@@ -22,10 +22,9 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import msgspec
-import torch
-from through_trainer import commands, readings, transformer, whole
+from through_trainer import commands, readings, remembered, transformer, whole
 
-from fairseq_gradinit.files import append_json_line, read_json_lines
+from fairseq_gradinit.files import read_json_lines
 from fairseq_gradinit.records import read_scales
 
 GRADINIT = "--gradinit"
@@ -136,18 +135,7 @@ def search(first: Cell, seeds: Iterable[int], try_it: Callable[[Cell], Cell]) ->
 
 def run(flags: argparse.Namespace) -> None:
     """Every cell that the file does not hold."""
-    torch.set_num_threads(1)
-    done = {}
-    if flags.out.exists():
-        done = {cell.place: cell for cell in read_json_lines(flags.out, Cell, "delete the line")}
-
-    def try_it(cell: Cell) -> Cell:
-        if cell.place not in done:
-            done[cell.place] = train(cell, flags)
-            append_json_line(flags.out, done[cell.place])
-            print(msgspec.json.encode(done[cell.place]).decode(), flush=True)
-        return done[cell.place]
-
+    try_it = remembered(flags.out, Cell, lambda cell: train(cell, flags))
     for depth in flags.depths:
         for width in flags.widths:
             for method in flags.methods:

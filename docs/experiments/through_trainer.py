@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import torch
 from fairseq import options, tasks, utils
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.logging import metrics
 from fairseq.trainer import Trainer
 
 import fairseq_gradinit.plugin  # noqa: F401  registers tasks and optimizers
+from fairseq_gradinit.files import append_json_line, read_json_lines
 from fairseq_gradinit.gradinit.measures import Reading
 from fairseq_gradinit.reading import reading
 from fairseq_gradinit.watch import some_samples
@@ -69,6 +72,24 @@ def epochs(trainer: Trainer) -> Iterator[Any]:
     while True:
         yield from trainer.get_train_iterator(epoch).next_epoch_itr(shuffle=True)
         epoch += 1
+
+
+def remembered(file: Path, kind: type[Any], train: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """`train` of a cell of `kind`, unless the file holds one of the same `place`; what is new is
+    added to the file and printed. Raises: FileError."""
+    torch.set_num_threads(1)
+    done = {}
+    if file.exists():
+        done = {cell.place: cell for cell in read_json_lines(file, kind, "delete the line")}
+
+    def try_it(cell: Any) -> Any:
+        if cell.place not in done:
+            done[cell.place] = train(cell)
+            append_json_line(file, done[cell.place])
+            print(msgspec.json.encode(done[cell.place]).decode(), flush=True)
+        return done[cell.place]
+
+    return try_it
 
 
 def whole(text: str) -> list[int]:

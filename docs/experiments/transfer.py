@@ -15,7 +15,6 @@ several files.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import tempfile
 from collections.abc import Callable
@@ -23,10 +22,9 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import msgspec
-import torch
-from through_trainer import commands, readings, transformer
+from through_trainer import commands, readings, remembered, transformer
 
-from fairseq_gradinit.files import append_json_line, read_json_lines
+from fairseq_gradinit.files import read_json_lines
 
 ADAM = ["--adam-betas=(0.9, 0.98)"]
 # Flags, and where the search for the best rate begins at a width.
@@ -105,18 +103,7 @@ def search(first: Cell, try_it: Callable[[Cell], Cell]) -> None:
 
 def run(flags: argparse.Namespace) -> None:
     """Every cell that the file does not hold."""
-    torch.set_num_threads(1)
-    done = {}
-    if flags.out.exists():
-        done = {cell.place: cell for cell in read_json_lines(flags.out, Cell, "delete the line")}
-
-    def try_it(cell: Cell) -> Cell:
-        if cell.place not in done:
-            done[cell.place] = train(cell, flags)
-            append_json_line(flags.out, done[cell.place])
-            print(json.dumps(msgspec.to_builtins(done[cell.place])), flush=True)
-        return done[cell.place]
-
+    try_it = remembered(flags.out, Cell, lambda cell: train(cell, flags))
     shapes = [(width, flags.depth) for width in flags.widths]
     shapes += [(flags.width, depth) for depth in flags.depths if (flags.width, depth) not in shapes]
     for width, depth in sorted(shapes):
